@@ -1,0 +1,1 @@
+"""Where the camera may stand: pose priors."""

@@ -1,0 +1,1 @@
+"""Image in, score (and pose) out."""

@@ -1,0 +1,1 @@
+"""The adversarial phases inside nerfstudio's Trainer, schedules and weight averaging."""

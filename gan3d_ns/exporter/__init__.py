@@ -1,0 +1,1 @@
+"""Surfaces and meshes out of a generator."""

@@ -1,0 +1,1 @@
+"""Building blocks of fields: modulated and FiLM layers, encodings, tri-planes."""

@@ -1,0 +1,1 @@
+"""Fields: (position, direction, styles) to geometry and colour."""

@@ -1,0 +1,1 @@
+"""Maths between a field and a picture: surface search, ray samplers, compositing, losses."""

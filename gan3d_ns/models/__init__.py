@@ -1,0 +1,1 @@
+"""Generators and the nerfstudio models around them."""

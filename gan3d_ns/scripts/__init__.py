@@ -1,0 +1,1 @@
+"""The gan3d command."""

@@ -1,0 +1,1 @@
+"""What the nerfstudio viewer shows beside the picture: latent controls, camera home."""

@@ -1,0 +1,1 @@
+"""One file for each method: nerfstudio MethodSpecification objects, numbers with their source."""
