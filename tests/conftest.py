@@ -1,0 +1,55 @@
+"""What all tests share: seeded randomness, few threads, arrays recorded from the published implementations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# No window, no GPU surprises, no telemetry from the libraries around nerfstudio.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+# The tensors of the tests are small: more threads cost more than they give.
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Give each test the same global randomness, whatever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  (libraries below read the global state)
+
+
+def read_fixture(name: str) -> dict[str, Tensor]:
+    """Return the arrays of `tests/fixtures/<name>.npz` as float32 tensors under their own keys."""
+    path = FIXTURES / f"{name}.npz"
+    if not path.is_file():
+        have = ", ".join(sorted(file.stem for file in FIXTURES.glob("*.npz"))) or "none"
+        raise FileNotFoundError(f"no fixture {name!r} in {FIXTURES}; there are: {have}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: torch.from_numpy(np.ascontiguousarray(arrays[key], dtype=np.float32)) for key in arrays.files}
+
+
+@pytest.fixture(scope="session")
+def load_fixture() -> Callable[[str], dict[str, Tensor]]:
+    """A function from a fixture's name to its tensors; each call gives fresh tensors."""
+    return read_fixture
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip `gpu` tests where there is no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
