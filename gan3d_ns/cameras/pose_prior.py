@@ -1,0 +1,289 @@
+"""Where the cameras of a collection may stand: a distribution of poses on a sphere around the object.
+
+A pose is (pitch, yaw) in radians, GOF's angles: pitch is the polar angle from +y and yaw the azimuth, so that
+
+    position = radius * (sin(pitch) cos(yaw), cos(pitch), sin(pitch) sin(yaw)).
+
+(pi/2, pi/2) is the frontal view from +z. Configs and command lines speak degrees: yaw 0 is the front, elevation 0 the
+horizon, up is positive. Every camera looks at the origin with +y up; camera frames are OpenGL's (right, up, backward).
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Dict, Literal, Optional, Type, Union
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.base_config import InstantiateConfig
+from torch import Tensor
+
+from gan3d_ns.errors import UserError
+
+POLE_MARGIN = 1e-5
+"""Radians (and fraction of the sphere's area) that sampled poses keep from the poles, where "up" is undefined."""
+TRUNCATION = 2.0
+"""Half width of the truncated Gaussian, in standard deviations."""
+
+Distribution = Literal["uniform", "gaussian", "truncated-gaussian", "hybrid", "spherical", "fixed"]
+
+
+@dataclass
+class PosePriorConfig(InstantiateConfig):
+    """Distribution of the camera poses of a collection, and the camera that they share."""
+
+    _target: Type = field(default_factory=lambda: PosePrior)
+    """target class to instantiate"""
+    distribution: Distribution = "gaussian"
+    """uniform: mean +- spread. gaussian, truncated-gaussian (at 2 std): the spread is the standard deviation. hybrid:
+    each batch is uniform over +-2 spread or Gaussian, with equal chance. spherical: uniform by area on the sphere
+    (see elevation_spread_deg). fixed: always the mean."""
+    yaw_mean_deg: float = 0.0
+    """Centre of the azimuth, in degrees; 0 looks at the front of the object."""
+    yaw_spread_deg: float = 17.2
+    """Half range (uniform, spherical) or standard deviation (the Gaussian ones) of the azimuth, in degrees."""
+    elevation_mean_deg: float = 0.0
+    """Centre of the elevation above the horizon, in degrees."""
+    elevation_spread_deg: float = 8.9
+    """Half range or standard deviation of the elevation, in degrees. With `spherical`, (90 - elevation) / 180 is the
+    fraction of the sphere's area above the camera: mean 0 and spread 90 cover the sphere, mean 45 and spread 45 its
+    upper half."""
+    fov_deg: float = 12.0
+    """Field of view between the centres of the first and the last pixel of a row, in degrees."""
+    radius: float = 1.0
+    """Distance of the cameras from the origin, in world units."""
+    near: float = 0.88
+    """Distance along the ray where the object's space begins. Must be positive and below far."""
+    far: float = 1.12
+    """Distance along the ray where the object's space ends."""
+
+
+def poses_from_degrees(
+    yaw_deg: Float[Tensor, "*batch"], elevation_deg: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 2"]:
+    """Poses (pitch, yaw) in radians of yaw (0 = front) and elevation (0 = horizon, up positive) in degrees."""
+    return torch.stack([math.pi / 2 - torch.deg2rad(elevation_deg), math.pi / 2 + torch.deg2rad(yaw_deg)], dim=-1)
+
+
+def poses_to_positions(poses: Float[Tensor, "*batch 2"], radius: float = 1.0) -> Float[Tensor, "*batch 3"]:
+    """Camera positions in the world: radius (sin p cos y, cos p, sin p sin y) (GOF, released code)."""
+    pitch, yaw = poses.unbind(-1)
+    return radius * torch.stack([pitch.sin() * yaw.cos(), pitch.cos(), pitch.sin() * yaw.sin()], dim=-1)
+
+
+def poses_to_camera_to_world(poses: Float[Tensor, "*batch 2"], radius: float = 1.0) -> Float[Tensor, "*batch 3 4"]:
+    """Camera-to-world matrices, columns (right, up, backward, position), of cameras that look at the origin.
+
+    The closed form of `look_at_origin`, without its division: it stays exact and differentiable up to the poles.
+    """
+    pitch, yaw = poses.unbind(-1)
+    zero = torch.zeros_like(pitch)
+    right = torch.stack([yaw.sin(), zero, -yaw.cos()], dim=-1)
+    up = torch.stack([-pitch.cos() * yaw.cos(), pitch.sin(), -pitch.cos() * yaw.sin()], dim=-1)
+    backward = poses_to_positions(poses)
+    return torch.stack([right, up, backward, radius * backward], dim=-1)
+
+
+def look_at_origin(positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 4"]:
+    """Camera-to-world matrices, columns (right, up, backward, position), of cameras at any positions off the y axis."""
+    backward = torch.nn.functional.normalize(positions, dim=-1)
+    world_up = torch.tensor([0.0, 1.0, 0.0], dtype=positions.dtype, device=positions.device).expand_as(positions)
+    right = torch.nn.functional.normalize(torch.linalg.cross(world_up, backward), dim=-1)
+    up = torch.linalg.cross(backward, right)
+    return torch.stack([right, up, backward, positions], dim=-1)
+
+
+def pixel_directions(
+    resolution: int, fov_deg: float, device: Union[torch.device, str] = "cpu", margin: int = 0
+) -> Float[Tensor, "rows columns 3"]:
+    """Unit directions in the camera frame of a square pixel grid, row 0 on top.
+
+    The grid is GOF's: linspace(-1, 1, resolution) includes the end points, at depth 1 / tan(fov / 2).
+
+    Args:
+        resolution: pixels a side; the grid is that of this resolution also where there is a margin.
+        fov_deg: field of view between the first and the last pixel centre.
+        device: where the result lives.
+        margin: extra pixels after the last row and column, for differences between neighbours.
+    """
+    half = (resolution - 1) / 2
+    offsets = (torch.arange(resolution + margin, device=device, dtype=torch.float32) - half) / half
+    offsets = offsets * math.tan(math.radians(fov_deg) / 2)
+    right, down = torch.meshgrid(offsets, offsets, indexing="xy")
+    return torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
+
+
+class PosePrior:
+    """Samples poses and turns poses into cameras and rays.
+
+    Args:
+        config: the distribution and the shared camera.
+
+    Raises:
+        UserError: where the numbers contradict each other; the message says which one to change.
+    """
+
+    config: PosePriorConfig
+
+    def __init__(self, config: PosePriorConfig) -> None:
+        _validate(config)
+        self.config = config
+
+    def mean_pose(self, device: Union[torch.device, str] = "cpu") -> Float[Tensor, "2"]:
+        """Centre of the distribution, (pitch, yaw) in radians; for `spherical` the centre by area."""
+        pitch = math.radians(90.0 - self.config.elevation_mean_deg)
+        if self.config.distribution == "spherical":
+            pitch = math.acos(1.0 - 2.0 * pitch / math.pi)
+        return torch.tensor([pitch, math.radians(90.0 + self.config.yaw_mean_deg)], device=device)
+
+    def sample(
+        self, num: int, generator: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
+    ) -> Float[Tensor, "num 2"]:
+        """Poses (pitch, yaw) in radians drawn from the distribution (GOF, released code, volumetric_rendering.py).
+
+        Args:
+            num: how many.
+            generator: source of the randomness; draws happen on its device, so a seed means the same on every device.
+            device: where the result lives.
+        """
+        config = self.config
+        draw_device = generator.device if generator is not None else torch.device(device)
+        mean = torch.tensor([90.0 - config.elevation_mean_deg, 90.0 + config.yaw_mean_deg], device=draw_device)
+        spread = torch.tensor([config.elevation_spread_deg, config.yaw_spread_deg], device=draw_device)
+        mean, spread = torch.deg2rad(mean), torch.deg2rad(spread)
+
+        def uniform() -> Tensor:
+            return 2.0 * torch.rand(num, 2, generator=generator, device=draw_device) - 1.0
+
+        def gaussian() -> Tensor:
+            return torch.randn(num, 2, generator=generator, device=draw_device)
+
+        if config.distribution == "fixed":
+            poses = mean.expand(num, 2).clone()
+        elif config.distribution == "gaussian":
+            poses = mean + spread * gaussian()
+        elif config.distribution == "truncated-gaussian":
+            # The inverse of the truncated distribution function. The released code redraws four times instead, which
+            # lets one draw in 230,000 through; the law is otherwise the same.
+            truncated = math.sqrt(2.0) * torch.erfinv(math.erf(TRUNCATION / math.sqrt(2.0)) * uniform())
+            poses = mean + spread * truncated.clamp(-TRUNCATION, TRUNCATION)
+        elif config.distribution == "hybrid":
+            coin = torch.rand((), generator=generator, device=draw_device)
+            poses = mean + spread * (2.0 * uniform() if coin < 0.5 else gaussian())
+        else:
+            poses = mean + spread * uniform()
+            if config.distribution == "spherical":
+                area = (poses[:, :1] / math.pi).clamp(POLE_MARGIN, 1.0 - POLE_MARGIN)
+                poses = torch.cat([torch.arccos(1.0 - 2.0 * area), poses[:, 1:]], dim=1)
+        pitch = poses[:, :1].clamp(POLE_MARGIN, math.pi - POLE_MARGIN)
+        return torch.cat([pitch, poses[:, 1:]], dim=1).to(device)
+
+    def camera_to_world(self, poses: Float[Tensor, "num 2"]) -> Float[Tensor, "num 3 4"]:
+        """Camera-to-world matrices, columns (right, up, backward, position), at this prior's radius."""
+        return poses_to_camera_to_world(poses, self.config.radius)
+
+    def cameras(self, poses: Float[Tensor, "num 2"], resolution: int) -> Cameras:
+        """Cameras of nerfstudio whose rays are those of `rays`: the pixel grid includes the borders of the view."""
+        _validate_resolution(resolution)
+        focal = (resolution - 1) / 2 / math.tan(math.radians(self.config.fov_deg) / 2)
+        return Cameras(
+            camera_to_worlds=self.camera_to_world(poses),
+            fx=focal,
+            fy=focal,
+            cx=resolution / 2,
+            cy=resolution / 2,
+            width=resolution,
+            height=resolution,
+            camera_type=CameraType.PERSPECTIVE,
+        )
+
+    def rays(self, poses: Float[Tensor, "num 2"], resolution: int) -> RayBundle:
+        """One ray for each pixel, as a bundle of shape (num, resolution**2), row by row from the top left.
+
+        Equal to `cameras(...).generate_rays(...)`, without the cost of a Cameras object. Directions have unit length;
+        pixel_area, nears and fars are filled. Gradients reach the poses.
+        """
+        _validate_resolution(resolution)
+        grid = pixel_directions(resolution, self.config.fov_deg, poses.device, margin=1).to(poses.dtype)
+        # Rotations keep lengths, so the pixel areas are those in the camera frame, for every pose.
+        inner = grid[:-1, :-1]
+        pixel_area = (grid[:-1, 1:] - inner).norm(dim=-1) * (grid[1:, :-1] - inner).norm(dim=-1)
+        camera_to_world = self.camera_to_world(poses)
+        directions = inner.reshape(1, -1, 3) @ camera_to_world[:, :, :3].transpose(1, 2)
+        origins = camera_to_world[:, None, :, 3].expand_as(directions)
+        ones = torch.ones_like(directions[..., :1])
+        return RayBundle(
+            origins=origins,
+            directions=directions,
+            pixel_area=pixel_area.reshape(1, -1, 1).expand_as(ones),
+            nears=self.config.near * ones,
+            fars=self.config.far * ones,
+        )
+
+
+POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
+    # GOF, released code, curriculums.py: BFM.
+    "bfm": PosePriorConfig(
+        distribution="gaussian", yaw_spread_deg=math.degrees(0.3), elevation_spread_deg=math.degrees(0.155)
+    ),
+    # GOF and pi-GAN, released code, curriculums.py: CelebA.
+    "celeba": PosePriorConfig(
+        distribution="gaussian", yaw_spread_deg=math.degrees(0.3), elevation_spread_deg=math.degrees(0.155)
+    ),
+    # GOF and pi-GAN, released code, curriculums.py: Cats.
+    "cats": PosePriorConfig(
+        distribution="uniform",
+        yaw_spread_deg=math.degrees(0.5),
+        elevation_spread_deg=math.degrees(0.4),
+        near=0.8,
+        far=1.2,
+    ),
+    # pi-GAN, released code, curriculums.py: CARLA. Polar mean and spread are both (pi / 4) (85 / 90), that is 42.5
+    # degrees of area fraction: polar angles from 0 to arccos(1 - 85 / 90), about 86.8 degrees.
+    "carla": PosePriorConfig(
+        distribution="spherical",
+        yaw_spread_deg=180.0,
+        elevation_mean_deg=47.5,
+        elevation_spread_deg=42.5,
+        fov_deg=30.0,
+        near=0.7,
+        far=1.3,
+    ),
+    # The built-in procedural collection: all around, from just above the horizon to high above.
+    "procedural": PosePriorConfig(
+        distribution="uniform", yaw_spread_deg=180.0, elevation_mean_deg=30.0, elevation_spread_deg=25.0
+    ),
+}
+"""Published pose laws by name of the collection; each entry says where its numbers come from."""
+
+
+def _validate(config: PosePriorConfig) -> None:
+    if config.near <= 0:
+        raise UserError(f"near is {config.near}, but must be positive; a published value is 0.88.")
+    if config.far <= config.near:
+        raise UserError(
+            f"far is {config.far} and near is {config.near}; set far above near, for example 1.12 and 0.88."
+        )
+    if config.radius <= 0:
+        raise UserError(f"radius is {config.radius}, but must be positive; the convention is 1.0.")
+    if not 0 < config.fov_deg < 180:
+        raise UserError(f"fov_deg is {config.fov_deg}, but must lie between 0 and 180 degrees; GOF uses 12.")
+    if config.yaw_spread_deg < 0 or config.elevation_spread_deg < 0:
+        raise UserError(
+            f"the spreads are {config.yaw_spread_deg} (yaw) and {config.elevation_spread_deg} (elevation) degrees; "
+            "set them to 0 or more."
+        )
+    if not -90 <= config.elevation_mean_deg <= 90:
+        raise UserError(f"elevation_mean_deg is {config.elevation_mean_deg}, but must lie between -90 and 90.")
+    reach = abs(config.elevation_mean_deg) + config.elevation_spread_deg
+    if config.distribution == "uniform" and reach > 90:
+        raise UserError(
+            f"elevation {config.elevation_mean_deg} +- {config.elevation_spread_deg} degrees goes beyond the pole; "
+            f"lower elevation_spread_deg to {90 - abs(config.elevation_mean_deg)} or less, or use `spherical`."
+        )
+
+
+def _validate_resolution(resolution: int) -> None:
+    if resolution < 2:
+        raise UserError(f"resolution is {resolution}; a view needs at least 2 pixels a side.")
