@@ -53,3 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+@pytest.fixture
+def gof_field():
+    """The small FiLM-SIREN field of the recorded numbers, with the original's weights."""
+    from gan3d_ns.fields.film_siren_field import FilmSirenField, FilmSirenFieldConfig
+
+    field = FilmSirenField(FilmSirenFieldConfig(latent_dim=16, hidden_dim=32))
+    weights = read_fixture("gof_generator_weights")
+    field.load_authors_weights({name.removeprefix("weights/"): tensor for name, tensor in weights.items()})
+    return field

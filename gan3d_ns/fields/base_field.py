@@ -1,0 +1,81 @@
+"""What every generative field answers: geometry and colour at a point, given the styles of a latent."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+NORMAL_EPSILON = 1e-7
+
+StylesType = TypeVar("StylesType", bound="Styles")
+
+
+@dataclass(frozen=True)
+class Styles:
+    """What a field needs of a latent, computed once for it. Every tensor has the latent as its first dimension."""
+
+    def __getitem__(self: StylesType, index: slice | Tensor) -> StylesType:
+        return type(self)(**{entry.name: getattr(self, entry.name)[index] for entry in fields(self)})
+
+    def __len__(self) -> int:
+        return getattr(self, fields(self)[0].name).shape[0]
+
+
+class GenerativeField(nn.Module):
+    """A family of 3D objects: latent -> code -> styles -> (position, direction) -> geometry and colour.
+
+    Positions and directions are in the world frame (+y up, the object at the origin, its front towards +z).
+    ``geometry`` says what the geometry value means: "occupancy" is a logit (matter where it is positive), "density"
+    is a density before its activation.
+    """
+
+    geometry: Literal["occupancy", "density"] = "occupancy"
+    latent_dim: int
+    code_dim: int
+
+    @abstractmethod
+    def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
+        """Latents ~ N(0, I) to codes, the space in which styles are averaged (truncation) and interpolated."""
+
+    @abstractmethod
+    def condition(self, codes: Float[Tensor, "batch code"]) -> Any:
+        """Codes to this field's :class:`Styles`: all the work that does not depend on the rays."""
+
+    @abstractmethod
+    def geometry_logits(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points"]:
+        """Geometry alone, as the surface search, the mesher and the normals want it."""
+
+    @abstractmethod
+    def forward(
+        self, positions: Float[Tensor, "batch points 3"], directions: Float[Tensor, "batch points 3"], styles: Any
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        """Geometry and colour in [0, 1]; directions are unit vectors from the camera into the scene."""
+
+    def logit_gradient(
+        self, positions: Float[Tensor, "batch points 3"], styles: Any
+    ) -> Float[Tensor, "batch points 3"]:
+        """Gradient of the geometry with respect to the world position, by automatic differentiation.
+
+        Keeps the graph for a second differentiation while gradients are being recorded.
+        """
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            positions = positions.detach().requires_grad_(True)
+            logits = self.geometry_logits(positions, styles)
+            (gradient,) = torch.autograd.grad(logits.sum(), positions, create_graph=create_graph)
+        return gradient
+
+    def normals(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points 3"]:
+        """Unit vectors from matter to free space, -grad / (|grad| + 1e-7) (GOF, released code, get_normal)."""
+        gradient = self.logit_gradient(positions, styles)
+        normals = -gradient / (gradient.norm(dim=-1, keepdim=True) + NORMAL_EPSILON)
+        return torch.nan_to_num(normals).clamp(-1.0, 1.0)
+
+    def load_authors_weights(self, state: dict[str, Tensor]) -> None:
+        """Loads the state dict of the original release of this field; fields without a release refuse."""
+        raise NotImplementedError(f"{type(self).__name__} has no published weights")

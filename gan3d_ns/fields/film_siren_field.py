@@ -1,0 +1,139 @@
+"""The FiLM-SIREN occupancy field of GOF (released code, SPATIALSIRENBASELINE), a descendant of pi-GAN's."""
+
+from dataclasses import dataclass, field
+from typing import Type
+
+import torch
+from jaxtyping import Float
+from nerfstudio.configs.base_config import InstantiateConfig
+from torch import Tensor, nn
+
+from gan3d_ns.field_components.film_siren import (
+    FREQUENCY_SCALE,
+    FREQUENCY_SHIFT,
+    FilmSirenLayer,
+    MappingNetwork,
+    uniform_,
+)
+from gan3d_ns.fields.base_field import GenerativeField, Styles
+
+
+@dataclass
+class FilmSirenFieldConfig(InstantiateConfig):
+    """A sine network whose layers are scaled and shifted by the latent."""
+
+    _target: Type = field(default_factory=lambda: FilmSirenField)
+    latent_dim: int = 256
+    """Length of the latent vector."""
+    hidden_dim: int = 256
+    """Width of the sine layers and of the mapping network."""
+    num_layers: int = 8
+    """Sine layers before the geometry head."""
+    box_side: float = 0.24
+    """Side of the world cube, centred at the origin, that is mapped onto [-1, 1]."""
+    lock_view_dependence: bool = False
+    """Replace every view direction by (0, 0, -1): colours then do not change with the view."""
+    sphere_prior_gain: float = 0.0
+    """Slope of a sphere added to the logit, gain * (radius - |x|) in box units; 0 as published, 6 starts in the frame."""
+    sphere_prior_radius: float = 0.8
+    """Radius of that sphere in box units."""
+
+
+@dataclass(frozen=True)
+class FilmStyles(Styles):
+    """Effective frequencies (15 f + 30) and phase shifts, each "batch layers+1 hidden"; the last layer is colour's."""
+
+    frequencies: Float[Tensor, "batch layers hidden"]
+    phase_shifts: Float[Tensor, "batch layers hidden"]
+
+
+class FilmSirenField(GenerativeField):
+    """Eight FiLM-SIREN layers, a linear occupancy head and one view-dependent FiLM-SIREN layer for colour.
+
+    A code holds the raw frequencies of all layers and then the raw phases (GOF, released code, section 2 of the
+    field's description): truncation averages these raw values.
+    """
+
+    def __init__(self, config: FilmSirenFieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_dim = config.latent_dim
+        hidden = config.hidden_dim
+        self.code_dim = 2 * (config.num_layers + 1) * hidden
+        self.mapping_network = MappingNetwork(config.latent_dim, hidden, self.code_dim)
+        self.trunk = nn.ModuleList(
+            FilmSirenLayer(3 if index == 0 else hidden, hidden, is_first=index == 0)
+            for index in range(config.num_layers)
+        )
+        self.geometry_head = nn.Linear(hidden, 1)
+        self.colour_layer = FilmSirenLayer(hidden + 3, hidden)
+        self.colour_head = nn.Linear(hidden, 3)
+        for head in (self.geometry_head, self.colour_head):
+            uniform_(head.weight, (6.0 / hidden) ** 0.5 / 25.0)
+
+    def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
+        return self.mapping_network(latents)
+
+    def condition(self, codes: Float[Tensor, "batch code"]) -> FilmStyles:
+        frequencies, phases = codes.unflatten(-1, (2, -1, self.config.hidden_dim)).unbind(dim=1)
+        return FilmStyles(FREQUENCY_SCALE * frequencies + FREQUENCY_SHIFT, phases)
+
+    def trunk_features(
+        self, positions: Float[Tensor, "batch points 3"], styles: FilmStyles
+    ) -> Float[Tensor, "batch points hidden"]:
+        """Features after the last trunk layer."""
+        features = positions * (2.0 / self.config.box_side)
+        for index, layer in enumerate(self.trunk):
+            features = layer(features, styles.frequencies[:, index], styles.phase_shifts[:, index])
+        return features
+
+    def logits_of(
+        self, positions: Float[Tensor, "batch points 3"], features: Float[Tensor, "batch points hidden"]
+    ) -> Float[Tensor, "batch points"]:
+        """Occupancy logits from trunk features, with the sphere prior where there is one."""
+        logits = self.geometry_head(features).squeeze(-1)
+        if self.config.sphere_prior_gain:
+            radius = positions.norm(dim=-1) * (2.0 / self.config.box_side)
+            logits = logits + self.config.sphere_prior_gain * (self.config.sphere_prior_radius - radius)
+        return logits
+
+    def geometry_logits(
+        self, positions: Float[Tensor, "batch points 3"], styles: FilmStyles
+    ) -> Float[Tensor, "batch points"]:
+        return self.logits_of(positions, self.trunk_features(positions, styles))
+
+    def forward(
+        self,
+        positions: Float[Tensor, "batch points 3"],
+        directions: Float[Tensor, "batch points 3"],
+        styles: FilmStyles,
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        features = self.trunk_features(positions, styles)
+        if self.config.lock_view_dependence:
+            directions = torch.zeros_like(directions) - directions.new_tensor([0.0, 0.0, 1.0])
+        colour = self.colour_layer(
+            torch.cat((directions, features), dim=-1), styles.frequencies[:, -1], styles.phase_shifts[:, -1]
+        )
+        return self.logits_of(positions, features), torch.sigmoid(self.colour_head(colour))
+
+    def load_authors_weights(self, state: dict[str, Tensor]) -> None:
+        """Loads a generator state dict of the GOF release (names ``siren.*``), strictly.
+
+        Raises:
+            RuntimeError: names or shapes do not fit this field.
+        """
+        self.load_state_dict({translate_gof_name(name): tensor for name, tensor in state.items()})
+
+
+def translate_gof_name(name: str) -> str:
+    """Our parameter name for one of the original GOF generator; unknown names are returned as they are."""
+    for theirs, ours in (
+        ("siren.mapping_network.network.", "mapping_network.layers."),
+        ("siren.network.", "trunk."),
+        ("siren.final_layer.", "geometry_head."),
+        ("siren.color_layer_sine.", "colour_layer."),
+        ("siren.color_layer_linear.0.", "colour_head."),
+    ):
+        if name.startswith(theirs):
+            return ours + name[len(theirs) :].replace("layer.", "linear.")
+    return name

@@ -1,0 +1,119 @@
+"""A tri-plane occupancy field: a small style-based 2D generator draws three planes, a small decoder reads them.
+
+The planes follow EG3D (section 4.1); geometry is an occupancy logit, so GOF's surface search applies as it stands.
+"""
+
+from dataclasses import dataclass, field
+from typing import Tuple, Type
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from nerfstudio.configs.base_config import InstantiateConfig
+from torch import Tensor, nn
+
+from gan3d_ns.field_components.modulated import StyleGenerator2d
+from gan3d_ns.field_components.tri_plane import sample_tri_planes
+from gan3d_ns.fields.base_field import GenerativeField, Styles
+
+NORMALISATION_EPSILON = 1e-8
+
+
+@dataclass
+class TriPlaneFieldConfig(InstantiateConfig):
+    """Three feature planes drawn by a 2D generator, read by a two-layer decoder."""
+
+    _target: Type = field(default_factory=lambda: TriPlaneField)
+    latent_dim: int = 64
+    """Length of the latent vector; also the width of the mapping network."""
+    generator_channels: Tuple[int, ...] = (64, 64, 48, 32)
+    """Channels of the 2D generator at sides 4, 8, 16, ...: as many entries as doublings plus one."""
+    plane_channels: int = 8
+    """Features of a plane."""
+    decoder_dim: int = 32
+    """Hidden width of the decoder."""
+    box_side: float = 0.24
+    """Side of the world cube, centred at the origin, that the planes span."""
+    sphere_prior_gain: float = 6.0
+    """Slope of a sphere added to the logit, gain * (radius - |x|) in box units: the first surface faces outwards."""
+    sphere_prior_radius: float = 0.8
+    """Radius of that sphere in box units; .8 nearly fills a frame of 12 degrees."""
+
+
+@dataclass(frozen=True)
+class TriPlaneStyles(Styles):
+    """Feature planes, "batch 3 channels side side": xy, xz and zy."""
+
+    planes: Float[Tensor, "batch 3 channels side side"]
+
+
+class TriPlaneField(GenerativeField):
+    """Sum of three plane reads -> softplus layer -> occupancy logit and colour. Colours do not depend on the view."""
+
+    def __init__(self, config: TriPlaneFieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_dim = self.code_dim = config.latent_dim
+        self.mapping_network = nn.Sequential(
+            nn.Linear(config.latent_dim, config.latent_dim),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.latent_dim, config.latent_dim),
+            nn.LeakyReLU(0.2),
+        )
+        for layer in self.mapping_network:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
+                nn.init.zeros_(layer.bias)
+        self.plane_generator = StyleGenerator2d(config.latent_dim, config.generator_channels, 3 * config.plane_channels)
+        self.decoder = nn.Sequential(
+            nn.Linear(config.plane_channels, config.decoder_dim), nn.Softplus(), nn.Linear(config.decoder_dim, 4)
+        )
+
+    def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
+        scale = latents.square().mean(dim=-1, keepdim=True)
+        return self.mapping_network(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
+
+    def condition(self, codes: Float[Tensor, "batch code"]) -> TriPlaneStyles:
+        return TriPlaneStyles(self.plane_generator(codes).unflatten(1, (3, self.config.plane_channels)))
+
+    def features(
+        self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
+    ) -> tuple[Float[Tensor, "batch points hidden"], Float[Tensor, "batch points"]]:
+        """Hidden features of the decoder, and the sphere prior of the logit, at world positions."""
+        positions = positions * (2.0 / self.config.box_side)
+        hidden = self.decoder[1](self.decoder[0](sample_tri_planes(styles.planes, positions)))
+        prior = self.config.sphere_prior_gain * (self.config.sphere_prior_radius - positions.norm(dim=-1))
+        return hidden, prior
+
+    def geometry_logits(
+        self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
+    ) -> Float[Tensor, "batch points"]:
+        hidden, prior = self.features(positions, styles)
+        head = self.decoder[2]
+        return F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1) + prior
+
+    def logit_gradient(
+        self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
+    ) -> Float[Tensor, "batch points 3"]:
+        """As the base class; while gradients are recorded, by differences over the corners of a tetrahedron.
+
+        Torch cannot differentiate the plane reads twice. Four reads at +-half a texel give the gradient exactly where
+        the logit is linear, and span neighbouring texels, which is what a smoothness term should see.
+        """
+        if not torch.is_grad_enabled():
+            return super().logit_gradient(positions, styles)
+        corners = positions.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+        step = 0.5 * self.config.box_side / self.plane_generator.resolution
+        points = (positions[:, :, None] + step * corners).flatten(1, 2)
+        logits = self.geometry_logits(points, styles).unflatten(1, (-1, 4))
+        return logits @ corners / (4.0 * step)
+
+    def forward(
+        self,
+        positions: Float[Tensor, "batch points 3"],
+        directions: Float[Tensor, "batch points 3"],
+        styles: TriPlaneStyles,
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        hidden, prior = self.features(positions, styles)
+        outputs = self.decoder[2](hidden)
+        return outputs[..., 0] + prior, torch.sigmoid(outputs[..., 1:])
