@@ -72,6 +72,12 @@ def test_batch_deviation_measures_variety():
     assert_close(append_batch_deviation(varied)[:, -1], expected.expand(6, 4, 4))
 
 
+def test_batch_deviation_of_equal_images_has_a_gradient_in_half_precision():
+    features = torch.ones(4, 3, 4, 4, dtype=torch.float16, requires_grad=True)
+    append_batch_deviation(features)[:, -1].float().sum().backward()
+    assert torch.isfinite(features.grad).all()
+
+
 def test_scores_know_positions():
     network = small(32)
     images = torch.full((2, 3, 32, 32), -1.0)
