@@ -100,8 +100,9 @@ def append_batch_deviation(
 ) -> Float[Tensor, "batch channel_1 height width"]:
     """The features with one more channel: their standard deviation over the batch, averaged to a single number."""
     batch, _, height, width = features.shape
-    # In float32: half precision would round the epsilon to zero.
-    deviation = (features.float().var(dim=0, unbiased=False) + DEVIATION_EPSILON).sqrt().mean().to(features.dtype)
+    # Half precision would round the epsilon to zero.
+    precise = features.to(torch.promote_types(features.dtype, torch.float32))
+    deviation = (precise.var(dim=0, unbiased=False) + DEVIATION_EPSILON).sqrt().mean().to(features.dtype)
     return torch.cat([features, deviation.expand(batch, 1, height, width)], dim=1)
 
 
