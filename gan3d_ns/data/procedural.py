@@ -1,0 +1,187 @@
+"""The built-in collection: pictures of toy cars made on the first use, with true cameras, depths, masks and solids."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.utils.rich_utils import CONSOLE
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior
+from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
+from gan3d_ns.data.procedural_car_sampling import sample_car
+from gan3d_ns.data.procedural_cars import Car
+from gan3d_ns.data.procedural_rendering import SceneRendering, render, render_colours, render_depth
+from gan3d_ns.errors import UserError
+
+PROCEDURAL_VERSION = 1
+"""Part of the folder's name; raise it when the same seed gives another picture."""
+TRUTH_FILE = "truth.npz"
+"""Poses and seeds, beside the pictures."""
+DEFAULT_NUM_IMAGES = 2000
+DEFAULT_RESOLUTION = 64
+SUPERSAMPLING = 2
+"""Rays along each side of a pixel."""
+
+
+def procedural_pose_prior() -> PosePrior:
+    """Return where the collection's cameras stand: the preset `procedural`."""
+    return PosePrior(POSE_PRIOR_PRESETS["procedural"])
+
+
+def procedural_collection_folder(
+    root: Path | None = None,
+    num_images: int = DEFAULT_NUM_IMAGES,
+    resolution: int = DEFAULT_RESOLUTION,
+    seed: int = 0,
+) -> Path:
+    """Return the folder of PNG pictures, one car each, made now unless an earlier call has made it.
+
+    Picture i shows car `seed * 1,000,000 + i` from pose i of the `procedural` prior, over white. The same arguments
+    give the same pictures.
+
+    Args:
+        root: where the folder lies; the default is the user's cache folder.
+        num_images: how many cars.
+        resolution: pixels a side.
+        seed: selects the cars and poses.
+
+    Raises:
+        UserError: where the numbers make no collection, or the folder cannot be written.
+    """
+    if num_images < 2 or resolution < 8:
+        raise UserError(
+            f"{num_images} images at {resolution} pixels make no collection; ask for 2 or more at 8 or more pixels."
+        )
+    root = cache_root() if root is None else root
+    target = root / "procedural" / f"cars-v{PROCEDURAL_VERSION}-{num_images}x{resolution}-seed{seed}"
+    try:
+        return publish_folder(
+            target,
+            lambda folder: _make_collection(folder, num_images, resolution, seed),
+            lambda folder: _is_complete(folder, num_images),
+        )
+    except OSError as error:
+        raise UserError(
+            f"the built-in collection cannot be written to {target} ({error}); "
+            f"set {CACHE_VARIABLE} to a folder with room."
+        ) from error
+
+
+class ProceduralTruth:
+    """What is true of each picture of a procedural collection.
+
+    Args:
+        folder: a folder that `procedural_collection_folder` returned.
+
+    Raises:
+        UserError: where the folder is no procedural collection.
+    """
+
+    poses: Float[Tensor, "image 2"]
+    """(pitch, yaw) in radians."""
+    seeds: list[int]
+    """One car's seed for each picture."""
+    resolution: int
+    """Side of the pictures in pixels."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
+                self.poses = torch.from_numpy(truth["poses"])
+                self.seeds = [int(seed) for seed in truth["seeds"]]
+                self.resolution = int(truth["resolution"])
+                version = int(truth["version"])
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{folder} is not a procedural collection ({TRUTH_FILE}: {error}); the true shapes are known only for "
+                "folders that gan3d_ns has made itself."
+            ) from error
+        if version != PROCEDURAL_VERSION:
+            raise UserError(
+                f"{folder} was made by version {version} of the procedural cars, this is version {PROCEDURAL_VERSION}; "
+                "make the collection again."
+            )
+        self.folder = folder
+        self.prior = procedural_pose_prior()
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def index_of(self, picture: Path) -> int:
+        """Number of a picture of this folder."""
+        return int(picture.stem)
+
+    def pose(self, index: int) -> Float[Tensor, "2"]:
+        """True (pitch, yaw) in radians."""
+        return self.poses[index]
+
+    def camera(self, index: int, resolution: int | None = None) -> Cameras:
+        """True camera, as nerfstudio Cameras of shape (1,)."""
+        return self.prior.cameras(self.poses[index : index + 1], resolution or self.resolution)
+
+    def scene(self, index: int) -> Car:
+        """The car itself: `sdf(points)` and `colour(points)` in world units."""
+        return sample_car(self.seeds[index])
+
+    def depth(self, index: int, resolution: int | None = None) -> Float[Tensor, "row column"]:
+        """Euclidean distance from the camera to the surface at the pixels' centres; the prior's far beside the car."""
+        return render_depth(self.scene(index), self.prior, self.poses[index], resolution or self.resolution)
+
+    def mask(self, index: int, resolution: int | None = None) -> Bool[Tensor, "row column"]:
+        """True where the ray through the pixel's centre meets the car."""
+        return self.depth(index, resolution) < self.prior.config.far
+
+    def rendering(
+        self, index: int, resolution: int | None = None, pose: Float[Tensor, "2"] | None = None
+    ) -> SceneRendering:
+        """Colours, depth and mask of the car, from its picture's pose or from any other."""
+        pose = self.poses[index] if pose is None else pose
+        return render(self.scene(index), self.prior, pose, resolution or self.resolution, SUPERSAMPLING)
+
+
+def _make_collection(folder: Path, num_images: int, resolution: int, seed: int) -> None:
+    prior = procedural_pose_prior()
+    generator = torch.Generator().manual_seed(seed)
+    poses = prior.sample(num_images, generator)
+    seeds = [seed * 1_000_000 + number for number in range(num_images)]
+    digits = max(5, int(math.log10(num_images - 1)) + 1)
+
+    def make(number: int) -> None:
+        colours = render_colours(sample_car(seeds[number]), prior, poses[number], resolution, SUPERSAMPLING)
+        pixels = colours.permute(1, 2, 0).mul(255.0).round().to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(folder / f"{number:0{digits}d}.png")
+
+    columns = (TextColumn("Making the built-in toy cars"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
+        Progress(*columns, console=CONSOLE, transient=True) as progress,
+    ):
+        task = progress.add_task("", total=num_images)
+        for _ in pool.map(make, range(num_images)):
+            progress.advance(task)
+    with open(folder / TRUTH_FILE, "wb") as stream:
+        np.savez(
+            stream,
+            poses=poses.numpy(),
+            seeds=np.array(seeds, dtype=np.int64),
+            resolution=np.int64(resolution),
+            version=np.int64(PROCEDURAL_VERSION),
+        )
+    about = {"images": num_images, "resolution": resolution, "seed": seed, "pose_prior": "procedural"}
+    (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_complete(folder: Path, num_images: int) -> bool:
+    return (folder / TRUTH_FILE).is_file() and sum(1 for _ in folder.glob("*.png")) == num_images
