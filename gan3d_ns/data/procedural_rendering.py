@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,6 +37,7 @@ AMBIENT, KEY, FILL = 0.52, 0.5, 0.16
 """Strength of the lights; an unshaded face towards the main light keeps about its own colour."""
 
 
+@runtime_checkable
 class Scene(Protocol):
     """What can be rendered."""
 

@@ -32,12 +32,18 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Features of a plane."""
     decoder_dim: int = 32
     """Hidden width of the decoder."""
-    box_side: float = 0.24
-    """Side of the world cube, centred at the origin, that the planes span."""
+    box_half_sides: Tuple[float, float, float] = (0.16, 0.16, 0.12)
+    """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
+    12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
     sphere_prior_gain: float = 6.0
-    """Slope of a sphere added to the logit, gain * (radius - |x|) in box units: the first surface faces outwards."""
+    """Slope of the ellipsoid added to the logit, gain * (radius - |u|) in box units: the first surface faces outwards."""
     sphere_prior_radius: float = 0.8
-    """Radius of that sphere in box units; .8 nearly fills a frame of 12 degrees."""
+    """Radius of that ellipsoid in box units."""
+    envelope_radius: float = 0.92
+    """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
+    and learns no shape."""
+    envelope_slope: float = 60.0
+    """How fast the logit must fall beyond the envelope, per box unit."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +85,25 @@ class TriPlaneField(GenerativeField):
     def features(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
     ) -> tuple[Float[Tensor, "batch points hidden"], Float[Tensor, "batch points"]]:
-        """Hidden features of the decoder, and the sphere prior of the logit, at world positions."""
-        positions = positions * (2.0 / self.config.box_side)
+        """Hidden features of the decoder, and the radius in box units, at world positions."""
+        positions = positions / positions.new_tensor(self.config.box_half_sides)
         hidden = self.decoder[1](self.decoder[0](sample_tri_planes(styles.planes, positions)))
-        prior = self.config.sphere_prior_gain * (self.config.sphere_prior_radius - positions.norm(dim=-1))
-        return hidden, prior
+        return hidden, positions.norm(dim=-1)
+
+    def shaped(
+        self, logits: Float[Tensor, "batch points"], radius: Float[Tensor, "batch points"]
+    ) -> Float[Tensor, "batch points"]:
+        """Decoder logits with the ellipsoid added, bounded by the envelope; ``radius`` is |u| in box units."""
+        config = self.config
+        logits = logits + config.sphere_prior_gain * (config.sphere_prior_radius - radius)
+        return torch.minimum(logits, config.envelope_slope * (config.envelope_radius - radius))
 
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
     ) -> Float[Tensor, "batch points"]:
-        hidden, prior = self.features(positions, styles)
+        hidden, radius = self.features(positions, styles)
         head = self.decoder[2]
-        return F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1) + prior
+        return self.shaped(F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1), radius)
 
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
@@ -103,7 +116,7 @@ class TriPlaneField(GenerativeField):
         if not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)
         corners = positions.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-        step = 0.5 * self.config.box_side / self.plane_generator.resolution
+        step = min(self.config.box_half_sides) / self.plane_generator.resolution
         points = (positions[:, :, None] + step * corners).flatten(1, 2)
         logits = self.geometry_logits(points, styles).unflatten(1, (-1, 4))
         return logits @ corners / (4.0 * step)
@@ -114,6 +127,6 @@ class TriPlaneField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: TriPlaneStyles,
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        hidden, prior = self.features(positions, styles)
+        hidden, radius = self.features(positions, styles)
         outputs = self.decoder[2](hidden)
-        return outputs[..., 0] + prior, torch.sigmoid(outputs[..., 1:])
+        return self.shaped(outputs[..., 0], radius), torch.sigmoid(outputs[..., 1:])

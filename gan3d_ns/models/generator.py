@@ -139,4 +139,3 @@ class Generator(nn.Module):
     ) -> Float[Tensor, "batch ray 3"]:
         """Unit normals of the field at the surface points, from matter to free space, world frame."""
         return self.field.normals(sample_positions(rays, surface_depth[..., None]).squeeze(-2), styles)
-

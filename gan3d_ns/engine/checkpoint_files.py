@@ -1,0 +1,74 @@
+"""Checkpoints on disk: written whole or not at all, read without running code, with one sentence on what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from gan3d_ns.errors import UserError
+
+PARTIAL_NAME = "checkpoint.partial"
+
+
+def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
+    """Writes to ``scratch`` on the same file system and renames; an older file at ``path`` survives any failure.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(scratch, "wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, path)
+    except RuntimeError as error:
+        # torch reports a failed write of its zip archive as a RuntimeError.
+        raise OSError(str(error).splitlines()[0]) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def checkpoint_in(folder: Path, step: int | None = None) -> Path:
+    """The checkpoint of a step in a run's ``nerfstudio_models`` folder, the newest one without a step.
+
+    Raises:
+        UserError: there is none; says which steps there are.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give the nerfstudio_models folder of a run.")
+    steps = sorted(int(file.stem.partition("-")[2]) for file in folder.glob("step-*.ckpt"))
+    if not steps:
+        raise UserError(
+            f"there is no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run."
+        )
+    if step is not None and step not in steps:
+        raise UserError(f"there is no checkpoint of step {step} in {folder}; there are: {', '.join(map(str, steps))}.")
+    return folder / f"step-{steps[-1] if step is None else step:09d}.ckpt"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint's plain tensors and numbers, on the CPU.
+
+    Raises:
+        UserError: the file is missing, cut off, or no checkpoint of nerfstudio.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, BadZipFile, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the checkpoint {path} cannot be read ({path.stat().st_size} bytes; {reason[:120]}): it is cut off or not "
+            "a checkpoint. Load an older one of the run with --load-step, or copy it again."
+        ) from error
+    if not isinstance(state, dict) or not {"step", "pipeline", "optimizers"} <= state.keys():
+        raise UserError(f"{path} is not a training checkpoint of nerfstudio: it has no step, pipeline and optimizers.")
+    return state

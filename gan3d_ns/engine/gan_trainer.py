@@ -1,0 +1,397 @@
+"""Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
+
+import copy
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Tuple, Type
+
+import imageio.v3 as imageio
+import torch
+import tyro
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.engine.optimizers import OptimizerConfig
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.misc import step_check
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.panel import Panel
+from torch import Tensor
+from typing_extensions import Annotated
+
+from gan3d_ns.engine.checkpoint_files import PARTIAL_NAME, checkpoint_in, read_checkpoint, save_atomically
+from gan3d_ns.engine.ema import decay_with_warmup, update_ema
+from gan3d_ns.engine.presets import apply_preset
+from gan3d_ns.engine.sample_panel import sample_panel
+from gan3d_ns.engine.schedules import (
+    CurriculumStage,
+    OpacityWeightConfig,
+    TopKConfig,
+    WindowScheduleConfig,
+    fade_at,
+    stage_at,
+    validate_stages,
+)
+from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.geometry_health import GeometryHealth
+from gan3d_ns.pipelines.gan_pipeline import GanPipeline, GanPipelineConfig, StepPlan
+
+BUILT_IN_PRESET = "procedural"
+BUILT_IN_NAME = "toy-cars"
+EXPLODED = 1e5
+"""A loss beyond this never comes back."""
+HOLLOW_MAJORITY = 0.5
+PANEL_YAWS = 5
+
+
+@dataclass
+class GanAdamConfig(OptimizerConfig):
+    """Adam with the betas of a GAN."""
+
+    _target: Type = torch.optim.Adam
+    """target class to instantiate"""
+    betas: Tuple[float, float] = (0.0, 0.99)
+    """Decay rates of the running moments; a first one of 0 keeps the opponents from chasing old gradients."""
+
+
+@dataclass
+class GanTrainerConfig(TrainerConfig):
+    """nerfstudio's trainer with the schedules of a generative method."""
+
+    _target: Type = field(default_factory=lambda: GanTrainer)
+    """target class to instantiate"""
+    pipeline: GanPipelineConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=GanPipelineConfig
+    )
+    """Generator, discriminator, losses and data."""
+    preset: str = "auto"
+    """Numbers that belong to a collection (cameras, background, published schedules), see the README. auto: those of
+    the toy cars without --data, else the method's own. Flags that you set yourself win."""
+    presets: Annotated[Dict[str, Dict[str, Any]], tyro.conf.Suppress] = field(default_factory=dict)
+    """The method's presets; "default" is what its config holds."""
+    base_preset: Annotated[str, tyro.conf.Suppress] = "default"
+    """The preset that the config's numbers are now."""
+    curriculum: Tuple[CurriculumStage, ...] = (CurriculumStage(),)
+    """Resolution, batch and learning rates from a step on."""
+    fade_steps: int = 0
+    """Steps over which the discriminator takes in a new resolution."""
+    window: WindowScheduleConfig = field(default_factory=WindowScheduleConfig)
+    """How the sampled window around the surface shrinks."""
+    opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
+    """How the weight of the opacity prior grows."""
+    top_k: TopKConfig = field(default_factory=TopKConfig)
+    """How many of the generated pictures train the generator."""
+    mapping_lr_factor: float = 1.0
+    """Learning rate of the mapping network over the generator's; GOF means .05, its release applies 1 by a slip."""
+    ema_decay: float = 0.999
+    """Decay of the moving average that is shown, saved and exported."""
+    steps_per_panel: int = 500
+    """Steps between sample panels (samples.png in the run's folder, and tensorboard)."""
+    panel_objects: int = 6
+    """Objects in the panel."""
+    hollow_check_step: int = 1000
+    """When to check that surfaces face outwards; 0 never."""
+    hollow_reseeds: int = 0
+    """How often to start over with other weights when that check fails."""
+    viewer: ViewerConfig = field(default_factory=ViewerConfig)
+    """Viewer configuration"""
+    vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
+        "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
+    ] = "viewer+tensorboard"
+    """Which visualizer to use."""
+
+    def set_experiment_name(self) -> None:
+        """nerfstudio names runs after the data folder; without one it is the built-in collection."""
+        if self.experiment_name is None and self.pipeline.datamanager.data is None and self.data is None:
+            self.experiment_name = BUILT_IN_NAME
+        super().set_experiment_name()
+
+    def resolve_preset(self) -> List[str]:
+        """Fills in the chosen preset, once; returns the settings that changed.
+
+        Raises:
+            UserError: no such preset, or an impossible curriculum.
+        """
+        chosen = self.preset
+        if chosen == "auto":
+            without_data = (self.pipeline.datamanager.data or self.data) is None
+            chosen = BUILT_IN_PRESET if without_data and BUILT_IN_PRESET in self.presets else self.base_preset
+        changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
+        self.base_preset = chosen
+        validate_stages(self.curriculum)
+        return changed
+
+    @property
+    def largest_resolution(self) -> int:
+        """Side of the largest pictures of the curriculum, in pixels."""
+        return max(stage.resolution for stage in self.curriculum)
+
+
+def step_randomness(seed: int, step: int, rank: int, device: str) -> torch.Generator:
+    """The random numbers of one step: a function of (seed, step, rank), so that nothing has to be saved to resume."""
+    digest = hashlib.blake2b(f"{seed}:{step}:{rank}".encode(), digest_size=4).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
+
+
+def pictures_before(stages: Tuple[CurriculumStage, ...], step: int) -> int:
+    """Real pictures that the steps before ``step`` have consumed."""
+    total = 0
+    for index, stage in enumerate(stages):
+        end = stages[index + 1].start_step if index + 1 < len(stages) else step
+        total += stage.batch_size * max(0, min(end, step) - stage.start_step)
+    return total
+
+
+class GanTrainer(Trainer):
+    """Discriminator phase, generator phase, moving average; everything around them is nerfstudio's trainer."""
+
+    config: GanTrainerConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        if config.resolve_preset() and local_rank == 0 and (config.get_base_dir() / "config.yml").exists():
+            config.save_config()
+        if config.pipeline.discriminator.resolution < config.largest_resolution:
+            raise UserError(
+                f"the curriculum goes up to {config.largest_resolution} pixels but the discriminator only to "
+                f"{config.pipeline.discriminator.resolution}; set --pipeline.discriminator.resolution "
+                f"{config.largest_resolution}."
+            )
+        super().__init__(config, local_rank, world_size)
+        self.reseeds_left = config.hollow_reseeds
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        super().setup(test_mode)
+        if test_mode == "val":
+            self.pipeline.datamanager.load_collection(self.config.largest_resolution)
+
+    def plan(self, step: int) -> StepPlan:
+        """What the schedules say about a step."""
+        config = self.config
+        stage = stage_at(config.curriculum, step)
+        return StepPlan(
+            resolution=stage.resolution,
+            batch_size=stage.batch_size,
+            position=pictures_before(config.curriculum, step) * self.world_size + self.local_rank * stage.batch_size,
+            seed=config.machine.seed,
+            window_half_width=config.window.value(step),
+            opacity_weight=config.opacity.value(step),
+            top_k_fraction=config.top_k.value(step),
+            fade=fade_at(config.curriculum, step, config.fade_steps),
+            penalise=step % config.pipeline.loss.penalty_interval == 0,
+            batch_split=stage.batch_split,
+        )
+
+    def set_learning_rates(self, step: int) -> None:
+        """Applies the rates of the curriculum's stage where it gives any."""
+        stage = stage_at(self.config.curriculum, step)
+        rates = {"discriminator": stage.lr_discriminator, "generator": stage.lr_generator}
+        if stage.lr_generator is not None:
+            rates["mapping"] = stage.lr_generator * self.config.mapping_lr_factor
+        for name, rate in rates.items():
+            if rate is not None:
+                for group in self.optimizers.optimizers[name].param_groups:
+                    group["lr"] = rate
+
+    def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
+        """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
+        pipeline, plan = self.pipeline, self.plan(step)
+        pipeline.set_window(plan.window_half_width)
+        self.set_learning_rates(step)
+        randomness = step_randomness(self.config.machine.seed, step, self.local_rank, str(pipeline.device))
+        real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
+        shared = pipeline.config.share_fakes and plan.batch_split == 1
+
+        def autocast() -> torch.autocast:
+            return torch.autocast(device_type=self.device.split(":")[0], enabled=self.mixed_precision)
+
+        self.optimizers.zero_grad_all()
+        with autocast():
+            with torch.set_grad_enabled(shared):
+                fakes = pipeline.generate(plan.batch_size, plan.resolution, randomness)
+            discriminator_terms = pipeline.discriminator_losses(plan, real, fakes)
+        self.descend(discriminator_terms, ["discriminator"], step)
+
+        generator_terms: Dict[str, Tensor] = {}
+        for real_part in real.detach().chunk(plan.batch_split):
+            with autocast():
+                if not shared:
+                    fakes = pipeline.generate(real_part.shape[0], plan.resolution, randomness)
+                terms = pipeline.generator_losses(plan, real_part, fakes, randomness)
+            terms = {name: term / plan.batch_split for name, term in terms.items()}
+            self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
+            for name, term in terms.items():
+                generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
+        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, ["generator", "mapping"])
+
+        scale = self.grad_scaler.get_scale()
+        self.grad_scaler.update()
+        if scale <= self.grad_scaler.get_scale():
+            self.optimizers.scheduler_step_all(step)
+        decay = decay_with_warmup(self.config.ema_decay, step)
+        update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
+
+        terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
+        measures = {
+            "hit_rate": fakes.render.hit.float().mean(),
+            "accumulation": fakes.render.accumulation.detach().mean(),
+            "window_half_width": torch.tensor(plan.window_half_width),
+            "resolution": torch.tensor(float(plan.resolution)),
+        }
+        self.after_step(step)
+        return torch.stack(list(terms.values())).sum(), terms, measures
+
+    def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
+        """Backward through the sum of the terms and a step of the groups' optimizers."""
+        self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
+        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
+
+    def checked_sum(self, terms: Dict[str, Tensor], step: int) -> Tensor:
+        """Sum of the terms.
+
+        Raises:
+            UserError: it is not finite or has exploded; nothing of this step has reached the weights' checkpoint.
+        """
+        total = torch.stack(list(terms.values())).sum()
+        value = float(total.detach())
+        if not math.isfinite(value) or abs(value) > EXPLODED:
+            listing = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
+            kept = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
+            where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been saved yet"
+            raise UserError(
+                f"the loss is {value:.3g} at step {step} ({listing}), so the training has diverged; {where}. Resume "
+                "from it or start again with lower learning rates or a larger --pipeline.loss.r1-weight."
+            )
+        return total
+
+    @check_main_thread
+    def after_step(self, step: int) -> None:
+        """Sample panel and geometry check, at their intervals."""
+        config = self.config
+        if step_check(step, config.steps_per_panel):
+            self.write_panel(step)
+        if config.hollow_check_step and step == config.hollow_check_step:
+            self.check_outward_facing(step)
+
+    def write_panel(self, step: int) -> Tuple[Path, GeometryHealth]:
+        """Renders the sample panel into the run's folder and to the event writers."""
+        model = self.pipeline.model
+        self.update_truncation_centre()
+        resolution = min(64, 2 * stage_at(self.config.curriculum, step).resolution)
+        image, health = sample_panel(model, list(range(self.config.panel_objects)), 1.0, PANEL_YAWS, resolution)
+        path = self.base_dir / "samples.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        imageio.imwrite(path, (image * 255).round().to(torch.uint8).numpy())
+        if writer.is_initialized():
+            writer.put_image(name="Samples", image=image, step=step)
+            writer.put_dict(name="Geometry", scalar_dict=vars(health), step=step)
+        return path, health
+
+    def update_truncation_centre(self) -> None:
+        """Measures the mean code of the averaged generator, the centre of truncation."""
+        model = self.pipeline.model
+        generator = torch.Generator(device=self.pipeline.device).manual_seed(self.config.machine.seed)
+        model.generator_ema.update_mean_code(generator)
+        model.generator.mean_code.copy_(model.generator_ema.mean_code)
+
+    def check_outward_facing(self, step: int) -> None:
+        """Says whether surfaces bulge towards the camera; starts over with other weights if asked to."""
+        resolution = stage_at(self.config.curriculum, step).resolution
+        _, health = sample_panel(self.pipeline.model, list(range(16)), 1.0, 3, resolution)
+        if health.hollow_fraction <= HOLLOW_MAJORITY:
+            CONSOLE.print(
+                f"Step {step}: surfaces face outwards, the middle is {health.relief:.4f} nearer than the border."
+            )
+            return
+        CONSOLE.print(
+            f"[bold yellow]Step {step}: {health.hollow_fraction:.0%} of the surfaces are hollow (the middle lies "
+            f"{-health.relief:.4f} deeper than the border). Another --machine.seed, or --hollow-reseeds 2, helps."
+        )
+        if self.reseeds_left > 0:
+            self.reseeds_left -= 1
+            self.reseed()
+
+    def reseed(self) -> None:
+        """Fresh weights for generator, average and discriminator, and fresh optimizers; the step goes on."""
+        CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
+        pipeline, model = self.pipeline, self.pipeline.model
+        fresh = model.build_generator().to(pipeline.device)
+        model.generator.load_state_dict(fresh.state_dict())
+        model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
+        centre = model.pose_prior.mean_pose()
+        discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
+        pipeline.discriminator.load_state_dict(discriminator.state_dict())
+        self.optimizers = self.setup_optimizers()
+
+    def _load_checkpoint(self) -> None:
+        config = self.config
+        if config.load_dir is None and config.load_checkpoint is None:
+            return
+        path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
+        state = read_checkpoint(path)
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        self.optimizers.load_optimizers(state["optimizers"])
+        if config.load_scheduler:
+            self.optimizers.load_schedulers(state.get("schedulers", {}))
+        self.grad_scaler.load_state_dict(state["scalers"])
+        self._start_step = state["step"] + 1
+        CONSOLE.print(f"Going on at step {self._start_step} from {path}")
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Writes the checkpoint whole or not at all; older ones go only after that.
+
+        Raises:
+            UserError: the last checkpoint of a training cannot be written.
+        """
+        self.update_truncation_centre()
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: entry.state_dict() for name, entry in self.optimizers.optimizers.items()},
+            "schedulers": {name: entry.state_dict() for name, entry in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            save_atomically(state, path, self.base_dir / PARTIAL_NAME)
+        except OSError as error:
+            message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
+            if self.training_state == "completed":
+                raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
+            CONSOLE.print(f"[bold red]{message}; training goes on, older checkpoints are untouched.")
+            return
+        if self.config.save_only_latest_checkpoint:
+            for older in self.checkpoint_dir.glob("*.ckpt"):
+                if older != path:
+                    older.unlink()
+
+    def _train_complete_viewer(self) -> None:
+        self.print_next_steps()
+        super()._train_complete_viewer()
+
+    def _after_train(self) -> None:
+        super()._after_train()
+        if self.viewer_state is None or self.config.viewer.quit_on_train_completion:
+            self.print_next_steps()
+
+    def print_next_steps(self) -> None:
+        """What was made, and the commands that continue from here."""
+        panel, health = self.write_panel(self.step)
+        run = self.base_dir / "config.yml"
+        resume = f"ns-train {self.config.method_name} --load-dir {self.checkpoint_dir}"
+        if self.config.pipeline.datamanager.data is not None:
+            resume += f" --data {self.config.pipeline.datamanager.data}"
+        CONSOLE.print(
+            Panel(
+                f"Samples: {panel}  (surface on {health.hit_rate:.0%} of the rays)\n\n"
+                f"View it:      ns-viewer --load-config {run}\n"
+                f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2\n"
+                f"More samples: gan3d sample --load-config {run}\n"
+                f"Train on:     {resume}",
+                title="What next",
+                expand=False,
+            )
+        )

@@ -1,0 +1,86 @@
+"""The picture that tells how a training goes: fixed latents from several yaws, as colour, depth and normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gan3d_ns.cameras.pose_prior import PosePriorConfig, poses_from_degrees
+from gan3d_ns.metrics.geometry_health import GeometryHealth, geometry_health
+from gan3d_ns.models.gan_model import GanModel
+from gan3d_ns.viewer.latent_controls import LatentSelection
+
+FULL_CIRCLE_SPREAD_DEG = 180.0
+DEPTH_MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class View:
+    """One rendered view of several objects; distances in world units."""
+
+    rgb: Float[Tensor, "object side side 3"]
+    surface_depth: Float[Tensor, "object side side"]
+    hit: Bool[Tensor, "object side side"]
+    normals: Float[Tensor, "object side side 3"]
+
+
+def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
+    """Evenly spread yaws in degrees over the prior's range; over a full circle the ends are not repeated."""
+    spread = min(prior.yaw_spread_deg, FULL_CIRCLE_SPREAD_DEG)
+    if prior.distribution in ("gaussian", "truncated-gaussian", "hybrid"):
+        spread = min(2.0 * spread, FULL_CIRCLE_SPREAD_DEG)
+    if count == 1:
+        return [prior.yaw_mean_deg]
+    if spread == FULL_CIRCLE_SPREAD_DEG:
+        return [prior.yaw_mean_deg + 360.0 * index / count for index in range(count)]
+    return [prior.yaw_mean_deg + spread * (2.0 * index / (count - 1) - 1.0) for index in range(count)]
+
+
+@torch.no_grad()
+def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: float, resolution: int) -> View:
+    """The averaged generator's objects of ``seeds`` from one yaw, at the prior's mean elevation."""
+    generator, prior = model.shown_generator, model.config.pose_prior
+    rows = []
+    for seed in seeds:
+        styles = model.styles_of(LatentSelection(seed=seed, truncation=truncation))
+        pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
+        rays = model.pose_prior.rays(pose, resolution)
+        output = generator.render(styles, rays)
+        normals = generator.surface_normals(styles, rays, output.surface_depth)
+        rows.append((output.rgb, output.surface_depth, output.hit, normals))
+    square = (len(seeds), resolution, resolution)
+    rgb, depth, hit, normals = (torch.cat(column) for column in zip(*rows, strict=True))
+    return View(rgb.reshape(*square, 3), depth.reshape(square), hit.reshape(square), normals.reshape(*square, 3))
+
+
+def depth_picture(view: View, prior: PosePriorConfig) -> Float[Tensor, "object side side 3"]:
+    """Depth as grey, near is white; black where no surface is met."""
+    margin = DEPTH_MARGIN * (prior.far - prior.near)
+    grey = ((prior.far - view.surface_depth) / (prior.far - prior.near - margin)).clamp(0.0, 1.0) * view.hit
+    return grey[..., None].expand(*grey.shape, 3)
+
+
+def normals_picture(view: View) -> Float[Tensor, "object side side 3"]:
+    """World normals as n / 2 + 1/2; black where no surface is met."""
+    return (view.normals / 2.0 + 0.5) * view.hit[..., None]
+
+
+def as_grid(cells: list[Float[Tensor, "object side side 3"]]) -> Float[Tensor, "height width 3"]:
+    """Objects as columns, the list's entries as rows."""
+    return torch.cat([torch.cat(list(row), dim=1) for row in cells], dim=0).clamp(0.0, 1.0)
+
+
+def sample_panel(
+    model: GanModel, seeds: list[int], truncation: float, num_yaws: int, resolution: int
+) -> tuple[Float[Tensor, "height width 3"], GeometryHealth]:
+    """The panel (a column for each seed; rows of colour, depth and normals at each yaw) and the frontal health."""
+    prior = model.config.pose_prior
+    views = [render_view(model, seeds, truncation, yaw, resolution) for yaw in panel_yaws_deg(prior, num_yaws)]
+    rows = [view.rgb for view in views]
+    rows += [depth_picture(view, prior) for view in views]
+    rows += [normals_picture(view) for view in views]
+    front = views[0] if prior.yaw_spread_deg >= FULL_CIRCLE_SPREAD_DEG else views[len(views) // 2]
+    return as_grid(rows).cpu(), geometry_health(front.surface_depth, front.hit)

@@ -1,0 +1,231 @@
+"""What all generative methods share towards nerfstudio: viewer, ns-render and ns-export see one current object."""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
+from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
+from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
+from gan3d_ns.model_components.compositing import Background
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig, sample_positions
+from gan3d_ns.models.generator import Generator, RenderOutput
+from gan3d_ns.viewer.camera_home import CameraHome
+from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection
+from gan3d_ns.viewer.render_guard import RenderGuard
+
+OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surface_rgb")
+SMALLEST_NEAR = 1e-3
+SMALLEST_INTERVAL = 1e-4
+VISIBLE_ACCUMULATION = 0.5
+GRADIENT_EPSILON = 1e-6
+
+
+@dataclass
+class GanModelConfig(ModelConfig):
+    """A generator and how it is shown."""
+
+    _target: Type = dataclasses.field(default_factory=lambda: GanModel)
+    """target class to instantiate"""
+    field: Literal["film-siren", "tri-plane"] = "tri-plane"
+    """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster."""
+    film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
+    """Sizes of the film-siren field."""
+    tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
+    """Sizes of the tri-plane field."""
+    sampler: SurfaceWindowSamplerConfig = dataclasses.field(default_factory=SurfaceWindowSamplerConfig)
+    """GOF's search for the surface and the samples around it."""
+    pose_prior: PosePriorConfig = dataclasses.field(default_factory=PosePriorConfig)
+    """Where the cameras of the pictures stand."""
+    background: Background = "black"
+    """What rays show that meet nothing: match your pictures. Black also suits photographs, whose background becomes
+    part of the surface."""
+    surface_only: bool = False
+    """Show the colour of one query at the surface instead of the composited colour."""
+    seed: int = 0
+    """Which object viewer, ns-render and ns-export show."""
+    truncation: float = 1.0
+    """How far objects may lie from the average one: 0 is the average, .7 is safe, 1 the full variety."""
+    enable_collider: bool = False
+    """Unused: near and far follow from the pose prior."""
+    eval_num_rays_per_chunk: int = 8192
+    """Rays rendered at once in viewer and exports; lower it if memory runs out."""
+    sdf_field: bool = True
+    """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
+
+
+class PseudoDistanceField(nn.Module):
+    """The current object as nerfstudio's marching cubes wants it: a signed distance, negative inside.
+
+    The first-order distance -logit / |grad logit|: the exporter skips space by the size of the distance, so that a
+    raw logit would give a staircase.
+    """
+
+    def __init__(self, model: "GanModel") -> None:
+        super().__init__()
+        self._model = (model,)
+
+    def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
+        """Pseudo-distance in world units at world positions."""
+        (model,) = self._model
+        styles, points = model.current_styles(), positions[None]
+        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.sampler.level
+        gradient = model.shown_generator.field.logit_gradient(points, styles)
+        return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]
+
+
+class GanModel(Model):
+    """Holds the generator in training, its moving average, and the object that is shown.
+
+    In evaluation mode and in the viewer the averaged generator is used.
+    """
+
+    config: GanModelConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        config = self.config
+        self.pose_prior: PosePrior = config.pose_prior.setup()
+        self.generator = self.build_generator()
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.field = PseudoDistanceField(self)
+        self.latent = LatentControls(config.seed, config.truncation)
+        self.guard = RenderGuard()
+        home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
+        self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
+        self._cached_styles: Optional[Tuple[Tuple[LatentSelection, int], Styles]] = None
+
+    def build_generator(self) -> Generator:
+        """A generator with fresh random weights, as the config describes it."""
+        config = self.config
+        chosen = {"film-siren": config.film_siren, "tri-plane": config.tri_plane}[config.field]
+        generative_field: GenerativeField = chosen.setup()
+        return Generator(generative_field, config.sampler.setup(), config.background)
+
+    @property
+    def shown_generator(self) -> Generator:
+        """The generator that viewer, render and export use: the moving average."""
+        return self.generator_ema
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        mapping = list(self.generator.field.mapping_network.parameters())  # pyright: ignore
+        in_mapping = {id(parameter) for parameter in mapping}
+        others = [entry for entry in self.generator.parameters() if id(entry) not in in_mapping]
+        return {"generator": others, "mapping": mapping}
+
+    def latent_of_seed(self, seed: int) -> Float[Tensor, "1 latent"]:
+        """The latent that belongs to a seed, the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(1, self.shown_generator.field.latent_dim, generator=generator).to(self.device)
+
+    @torch.no_grad()
+    def styles_of(self, selection: LatentSelection) -> Styles:
+        """Styles of one object: codes are interpolated, then truncated, then conditioned."""
+        generator = self.shown_generator
+        codes = generator.codes(self.latent_of_seed(selection.seed), selection.truncation)
+        if selection.interpolation > 0.0:
+            second = generator.codes(self.latent_of_seed(selection.second_seed), selection.truncation)
+            codes = torch.lerp(codes, second, selection.interpolation)
+        return generator.field.condition(codes)
+
+    def current_styles(self) -> Styles:
+        """Styles of the object that the controls choose; kept until the controls or the weights change."""
+        version = next(self.shown_generator.parameters())._version
+        key = (self.latent.selection(), version)
+        if self._cached_styles is None or self._cached_styles[0] != key:
+            self._cached_styles = (key, self.styles_of(key[0]))
+        return self._cached_styles[1]
+
+    def with_near_and_far(self, rays: RayBundle) -> RayBundle:
+        """Rays whose nears and fars bound the object's shell for any distance of the camera from the origin.
+
+        At the prior's radius these are the prior's near and far. Bounds that are there already, such as those of
+        nerfstudio's texture exporter and crop box, are respected.
+        """
+        prior = self.config.pose_prior
+        distance = rays.origins.norm(dim=-1, keepdim=True)
+        nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
+        fars = (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
+        if rays.nears is not None and rays.fars is not None:
+            nears, fars = torch.maximum(nears, rays.nears), torch.minimum(fars, rays.fars)
+        rays.nears, rays.fars = nears, fars
+        return rays
+
+    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
+        rays = self.with_near_and_far(ray_bundle)
+        assert rays.nears is not None and rays.fars is not None
+        empty = rays.fars <= rays.nears
+        rays.fars = torch.where(empty, rays.nears + SMALLEST_INTERVAL, rays.fars)
+        styles, generator = self.current_styles(), self.shown_generator
+        rays = rays.reshape((1, -1))
+        output = generator.render(styles, rays)
+        surface_rgb = generator.surface_colour(styles, rays, output.surface_depth)
+        normals = generator.surface_normals(styles, rays, output.surface_depth) / 2 + 0.5
+        return self.named_outputs(output, surface_rgb, normals, rays, ~empty[None, :, 0])
+
+    def named_outputs(
+        self,
+        output: RenderOutput,
+        surface_rgb: Float[Tensor, "1 ray 3"],
+        normals: Float[Tensor, "1 ray 3"],
+        rays: RayBundle,
+        valid: Tensor,
+    ) -> Dict[str, Tensor]:
+        """nerfstudio's names for what was rendered; depth lies at the far plane where nothing is seen."""
+        assert rays.fars is not None
+        hit = output.hit & valid
+        accumulation = torch.where(valid, output.accumulation, torch.zeros_like(output.accumulation))
+        seen = torch.where(accumulation > VISIBLE_ACCUMULATION, output.depth, rays.fars[..., 0])
+        depth = torch.where(hit, output.surface_depth, seen)
+        behind = 1.0 if self.config.background == "white" else 0.0
+        surface_rgb = torch.where(hit[..., None], surface_rgb, torch.full_like(surface_rgb, behind))
+        rgb = torch.where(valid[..., None], output.rgb, torch.full_like(output.rgb, behind)).clamp(0.0, 1.0)
+        outputs = {
+            "rgb": surface_rgb if self.config.surface_only else rgb,
+            "depth": depth[..., None],
+            "normals": torch.where(hit[..., None], normals, torch.zeros_like(normals)),
+            "accumulation": accumulation[..., None].clamp(0.0, 1.0),
+            "surface_hit": hit[..., None].to(rgb.dtype),
+            "surface_rgb": surface_rgb,
+        }
+        return {name: outputs[name][0] for name in OUTPUT_NAMES}
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
+        """As nerfstudio's; a fault inside a viewer thread becomes a message in the panel."""
+        parent = super().get_outputs_for_camera
+        return self.guard(lambda: parent(camera, obb_box), camera, OUTPUT_NAMES)
+
+    def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """The colour with the accumulation as alpha."""
+        return torch.cat((outputs[output_name], outputs["accumulation"]), dim=-1)
+
+    def get_loss_dict(
+        self, outputs: Any, batch: Any, metrics_dict: Optional[Dict[str, Tensor]] = None
+    ) -> Dict[str, Tensor]:
+        """Empty: a generator has no loss without a discriminator, see the pipeline."""
+        return {}
+
+    def get_image_metrics_and_images(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]
+    ) -> Tuple[Dict[str, float], Dict[str, Tensor]]:
+        """The rendered image, and how much of it shows a surface; there is no true image to compare with."""
+        return {"surface_hit": float(outputs["surface_hit"].mean())}, {"img": outputs["rgb"]}
+
+    def surface_points(
+        self, rays: RayBundle, surface_depth: Float[Tensor, "batch ray"]
+    ) -> Float[Tensor, "batch ray 3"]:
+        """World positions at distances along the rays."""
+        return sample_positions(rays, surface_depth[..., None]).squeeze(-2)

@@ -1,0 +1,256 @@
+"""Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.nn import Parameter
+
+from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
+from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
+from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
+from gan3d_ns.errors import UserError
+from gan3d_ns.fields.base_field import Styles
+from gan3d_ns.model_components import losses
+from gan3d_ns.models.gan_model import GanModel, GanModelConfig
+from gan3d_ns.models.generator import RenderOutput
+
+LARGEST_PERIODIC_SPREAD_DEG = 90.0
+"""Beyond this half range of yaw the pose loss is measured around the circle."""
+
+
+@dataclass
+class GanLossConfig:
+    """The adversarial loss, its penalties, and what keeps surfaces sharp and smooth."""
+
+    adversarial: Literal["non-saturating", "relativistic"] = "non-saturating"
+    """non-saturating: as GOF. relativistic: scores of real and generated pictures are compared in pairs (R3GAN)."""
+    r1_weight: float = 1.0
+    """Weight of the gradient penalty on real pictures; raise it when training oscillates."""
+    r2_weight: float = 0.0
+    """Weight of the same penalty on generated pictures; the relativistic loss wants it."""
+    penalty_interval: int = 1
+    """Steps between penalties, whose weights are multiplied by it (lazy regularisation)."""
+    pose_weight: float = 15.0
+    """Weight of the discriminator's pose estimate in both phases: it ties pictures to their cameras."""
+    normal_weight: float = 0.05
+    """Weight of the smoothness of surface normals; 0 saves their cost."""
+    normal_distance: float = 0.01
+    """Distance of the neighbour whose normal is compared, in world units."""
+    normal_ray_fraction: float = 1.0
+    """Fraction of the rays whose normals are compared; fewer are cheaper."""
+
+
+@dataclass
+class GanPipelineConfig(VanillaPipelineConfig):
+    """A generator, its opponent and their losses."""
+
+    _target: Type = field(default_factory=lambda: GanPipeline)
+    """target class to instantiate"""
+    datamanager: GanDataManagerConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=GanDataManagerConfig
+    )
+    """The pictures."""
+    model: GanModelConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=GanModelConfig
+    )
+    """The generator and how it is shown."""
+    discriminator: DiscriminatorConfig = field(default_factory=SmallDiscriminatorConfig)
+    """The opponent. Its resolution must cover the curriculum's largest."""
+    loss: GanLossConfig = field(default_factory=GanLossConfig)
+    """What is minimised."""
+    share_fakes: bool = True
+    """Show the discriminator the pictures that then train the generator: one rendering a step instead of two. The
+    published methods draw new ones."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What the schedules say about one step; the training engine makes it."""
+
+    resolution: int
+    batch_size: int
+    position: int
+    """Real pictures that earlier steps have consumed."""
+    seed: int
+    """Seed of the run's data order."""
+    window_half_width: float
+    """In world units."""
+    opacity_weight: float
+    top_k_fraction: float
+    fade: float
+    """Weight of the current resolution in the discriminator, 1 once it has faded in."""
+    penalise: bool
+    """Whether this step carries the gradient penalties."""
+    batch_split: int = 1
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Generated pictures and what made them."""
+
+    images: Float[Tensor, "batch 3 resolution resolution"]
+    """In [-1, 1]."""
+    poses: Float[Tensor, "batch 2"]
+    """(pitch, yaw) in radians."""
+    styles: Styles
+    rays: RayBundle
+    render: RenderOutput
+
+
+class GanPipeline(VanillaPipeline):
+    """nerfstudio's pipeline with a discriminator beside the model.
+
+    Raises:
+        UserError: on a checkpoint that does not fit this method.
+    """
+
+    config: GanPipelineConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    datamanager: GanDataManager  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        config: GanPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: Optional[GradScaler] = None,
+    ) -> None:
+        config.datamanager.dataparser.pose_prior = config.model.pose_prior
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)  # pyright: ignore
+        prior = self.model.pose_prior
+        self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
+        self.discriminator.to(device)
+        self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
+
+    @property
+    def model(self) -> GanModel:  # pyright: ignore[reportIncompatibleMethodOverride]
+        model = super().model
+        assert isinstance(model, GanModel)
+        return model
+
+    def set_window(self, half_width: float) -> None:
+        """Sets the half width of the sampled window, in world units, for the generator and its average."""
+        for generator in (self.model.generator, self.model.generator_ema):
+            generator.sampler.half_width.fill_(half_width)
+
+    def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
+        """Pictures of random latents from random poses, with jittered samples."""
+        generator, prior = self.model.generator, self.model.pose_prior
+        latents = torch.randn(count, generator.field.latent_dim, generator=randomness, device=randomness.device)
+        poses = prior.sample(count, randomness, device=self.device)
+        rays = prior.rays(poses, resolution)
+        styles = generator.styles(latents)
+        render = generator.render(styles, rays, jitter=randomness)
+        images = render.rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
+        return Fakes(images, poses, styles, rays, render)
+
+    def discriminator_losses(
+        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes
+    ) -> Dict[str, Float[Tensor, ""]]:
+        """Losses of the discriminator's phase; the generator gets no gradient from them."""
+        config = self.config.loss
+        self.discriminator.requires_grad_(True)
+        real = real.requires_grad_(plan.penalise and config.r1_weight > 0)
+        fake = fakes.images.detach().requires_grad_(plan.penalise and config.r2_weight > 0)
+        penalised = real.requires_grad or fake.requires_grad
+        with losses.full_precision(real) if penalised else torch.enable_grad():
+            on_real, on_fake = self.discriminator(real, plan.fade), self.discriminator(fake.float(), plan.fade)
+        if config.adversarial == "relativistic":
+            adversarial = losses.relativistic_discriminator_loss(on_fake.score, on_real.score)
+        else:
+            adversarial = losses.non_saturating_discriminator_loss(on_real.score, on_fake.score)
+        terms = {"d_adversarial": adversarial}
+        if on_fake.pose is not None and config.pose_weight > 0:
+            terms["d_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
+        if real.requires_grad:
+            weight = config.r1_weight * config.penalty_interval
+            terms["d_r1"] = weight * losses.r1_penalty(on_real.score, real)
+        if fake.requires_grad:
+            weight = config.r2_weight * config.penalty_interval
+            terms["d_r2"] = weight * losses.r1_penalty(on_fake.score, fake)
+        return terms
+
+    def generator_losses(
+        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes, randomness: torch.Generator
+    ) -> Dict[str, Float[Tensor, ""]]:
+        """Losses of the generator's phase. The discriminator is frozen, so that its optimizer has nothing to step."""
+        config = self.config.loss
+        self.discriminator.requires_grad_(False)
+        on_fake = self.discriminator(fakes.images, plan.fade)
+        if config.adversarial == "relativistic":
+            with torch.no_grad():
+                score_real = self.discriminator(real.detach(), plan.fade).score
+            adversarial = losses.relativistic_generator_loss(on_fake.score, score_real)
+        else:
+            kept = losses.keep_top_k(on_fake.score, plan.top_k_fraction)
+            adversarial = losses.non_saturating_generator_loss(kept)
+        terms = {"g_adversarial": adversarial}
+        if on_fake.pose is not None and config.pose_weight > 0:
+            terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
+        if self.model.generator.field.geometry == "occupancy" and plan.opacity_weight > 0:
+            terms["g_opacity"] = plan.opacity_weight * losses.opacity_prior(fakes.render.geometry_values)
+        if config.normal_weight > 0:
+            terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes, randomness)
+        return terms
+
+    def normal_smoothness(self, fakes: Fakes, randomness: torch.Generator) -> Float[Tensor, ""]:
+        """Mean squared difference of the normals at surface points and at random neighbours (GOF, section 3.3)."""
+        config, field_ = self.config.loss, self.model.generator.field
+        rays, render = fakes.rays, fakes.render
+        depth, hit = render.surface_depth, render.hit
+        num_rays = depth.shape[1]
+        count = max(1, round(config.normal_ray_fraction * num_rays))
+        if count < num_rays:
+            chosen = torch.randperm(num_rays, generator=randomness, device=randomness.device)[:count]
+            rays, depth, hit = rays[:, chosen], depth[:, chosen], hit[:, chosen]
+        points = self.model.surface_points(rays, depth)
+        neighbours = losses.neighbour_points(points, config.normal_distance, randomness)
+        normals = field_.normals(torch.cat((points, neighbours), dim=1), fakes.styles)
+        return losses.normal_smoothness(normals[:, :count], normals[:, count:], hit)
+
+    def get_train_loss_dict(self, step: int) -> Tuple[Any, Dict[str, Tensor], Dict[str, Tensor]]:
+        """Refuses: two opponents cannot share one loss; GanTrainer runs the phases."""
+        raise UserError("this pipeline trains in two phases; run it with gan3d_ns.engine.gan_trainer.GanTrainer.")
+
+    def get_eval_loss_dict(self, step: int) -> Tuple[Any, Dict[str, Tensor], Dict[str, Tensor]]:
+        """How the discriminator scores the averaged generator on fixed latents and poses."""
+        randomness = torch.Generator(device=self.device).manual_seed(0)
+        resolution = self.config.discriminator.resolution
+        model = self.model
+        with torch.no_grad():
+            latents = torch.randn(4, model.generator_ema.field.latent_dim, generator=randomness, device=self.device)
+            rays = model.pose_prior.rays(model.pose_prior.sample(4, randomness, self.device), resolution)
+            rgb = model.generator_ema.render(model.generator_ema.styles(latents), rays).rgb
+            images = rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
+            loss = losses.non_saturating_generator_loss(self.discriminator(images).score)
+        return None, {"g_adversarial": loss}, {}
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        return {**self.model.get_param_groups(), "discriminator": list(self.discriminator.parameters())}
+
+    def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
+        """Loads generator, average and discriminator, all names and shapes checked.
+
+        Raises:
+            UserError: where the checkpoint belongs to another method or other sizes.
+        """
+        state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
+        own = self.state_dict()
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+        if missing or unknown or resized:
+            example = (missing or unknown or sorted(resized))[0]
+            raise UserError(
+                f"the checkpoint does not fit this method: {len(missing)} tensors are missing, {len(unknown)} are "
+                f"unknown and {len(resized)} have another size (for example {example}). Use the method and the sizes "
+                "that the checkpoint was trained with; they stand in the config.yml beside it."
+            )
+        self.model.update_to_step(step)
+        torch.nn.Module.load_state_dict(self, state, strict=True)

@@ -1,0 +1,247 @@
+"""Generative Occupancy Fields (Xu et al., NeurIPS 2021) in three sizes: for a CPU, for one GPU, as published."""
+
+from typing import Any, Dict
+
+import torch
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.data.datamanager import GanDataManagerConfig
+from gan3d_ns.discriminators.progressive import ProgressiveDiscriminatorConfig
+from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
+from gan3d_ns.engine.gan_trainer import GanAdamConfig, GanTrainerConfig
+from gan3d_ns.engine.schedules import CurriculumStage, OpacityWeightConfig, TopKConfig, WindowScheduleConfig
+from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
+from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
+from gan3d_ns.models.gan_model import GanModelConfig
+from gan3d_ns.pipelines.gan_pipeline import GanLossConfig, GanPipelineConfig
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def machine() -> MachineConfig:
+    """Trains on whatever the machine has."""
+    return MachineConfig(device_type=DEVICE)  # pyright: ignore[reportArgumentType]
+
+
+def optimizers(generator_lr: float, discriminator_lr: float, beta2: float, max_norm: float) -> Dict[str, Any]:
+    """Adam for the three parameter groups, without momentum and without schedulers."""
+    rates = {"generator": generator_lr, "mapping": generator_lr, "discriminator": discriminator_lr}
+    return {
+        name: {"optimizer": GanAdamConfig(lr=rate, betas=(0.0, beta2), max_norm=max_norm), "scheduler": None}
+        for name, rate in rates.items()
+    }
+
+
+# Pictures of heads: seen from the front, a little from the sides (as the cats of GOF, with a shorter range).
+HEADS = PosePriorConfig(
+    distribution="uniform", yaw_spread_deg=28.6, elevation_spread_deg=17.2, fov_deg=12.0, near=0.88, far=1.12
+)
+
+
+def collection_presets(background_path: str = "pipeline.model.background") -> Dict[str, Dict[str, Any]]:
+    """Cameras and background of known collections, for the methods with their own schedules."""
+
+    def preset(pose_prior: PosePriorConfig, background: str, half_side: float, flip: bool = True) -> Dict[str, Any]:
+        lateral = half_side * 4.0 / 3.0 if pose_prior.yaw_spread_deg < 90.0 else half_side
+        return {
+            "pipeline.model.pose_prior": pose_prior,
+            background_path: background,
+            "pipeline.datamanager.horizontal_flip": flip,
+            "pipeline.model.tri_plane.box_half_sides": (lateral, lateral, half_side),
+        }
+
+    priors = POSE_PRIOR_PRESETS
+    return {
+        "default": preset(HEADS, "black", 0.12),
+        "procedural": preset(priors["procedural"], "white", 0.12),
+        "cats": preset(priors["cats"], "black", 0.2),
+        "celeba": preset(priors["celeba"], "black", 0.12),
+        "bfm": preset(priors["bfm"], "black", 0.12),
+        "carla": preset(priors["carla"], "white", priors["carla"].far - priors["carla"].radius, flip=False),
+    }
+
+
+def published_presets() -> Dict[str, Dict[str, Any]]:
+    """GOF's curricula (released code, curriculums.py), one for each collection."""
+
+    def preset(
+        prior: str,
+        flip: bool,
+        stages: tuple[tuple[int, int, int, float, float], ...],
+        end: int,
+        window: WindowScheduleConfig,
+        opacity: OpacityWeightConfig,
+        normals: tuple[float, float],
+        samples: tuple[int, int],
+        crop_size: int | None,
+    ) -> Dict[str, Any]:
+        curriculum = tuple(
+            CurriculumStage(start, resolution, batch, lr_g, lr_d, batch_split=2 if resolution == 128 else 1)
+            for start, resolution, batch, lr_g, lr_d in stages
+        )
+        return {
+            "pipeline.model.pose_prior": POSE_PRIOR_PRESETS[prior],
+            "pipeline.datamanager.horizontal_flip": flip,
+            "pipeline.datamanager.collection.crop_size": crop_size,
+            "pipeline.model.sampler.num_window_samples": samples[0],
+            "pipeline.model.sampler.num_fine_samples": samples[1],
+            "pipeline.loss.normal_weight": normals[0],
+            "pipeline.loss.normal_distance": normals[1],
+            "curriculum": curriculum,
+            "max_num_iterations": end,
+            "window": window,
+            "opacity": opacity,
+        }
+
+    return {
+        "bfm": preset(
+            "bfm",
+            True,
+            ((0, 32, 16, 5e-5, 2e-4), (10_000, 64, 8, 5e-5, 2e-4), (60_000, 128, 4, 4e-6, 2e-5)),
+            80_000,
+            WindowScheduleConfig(0.12, 0.02, 3e-5),
+            OpacityWeightConfig(0.1, 4e-5),
+            (0.01, 1e-3),
+            (12, 3),
+            170,
+        ),
+        "celeba": preset(
+            "celeba",
+            True,
+            ((0, 32, 16, 5e-5, 2e-4), (20_000, 64, 8, 5e-5, 2e-4), (160_000, 128, 4, 4e-6, 2e-5)),
+            200_000,
+            WindowScheduleConfig(0.12, 0.03, 1e-5),
+            OpacityWeightConfig(0.05, 0.5e-5),
+            (0.05, 1e-2),
+            (9, 6),
+            142,
+        ),
+        "cats": preset(
+            "cats",
+            True,
+            ((0, 32, 16, 4e-5, 2e-4), (5_000, 64, 8, 4e-5, 2e-4), (30_000, 128, 4, 4e-6, 2e-5)),
+            40_000,
+            WindowScheduleConfig(0.2, 0.1, 2e-5),
+            OpacityWeightConfig(0.05, 1e-5),
+            (0.05, 1e-2),
+            (9, 6),
+            None,
+        ),
+    }
+
+
+gof_gan_tiny = MethodSpecification(
+    config=GanTrainerConfig(
+        method_name="gof-gan-tiny",
+        steps_per_save=1000,
+        max_num_iterations=6000,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=0,
+        steps_per_eval_all_images=0,
+        presets=collection_presets(),
+        curriculum=(CurriculumStage(0, 32, 8),),
+        window=WindowScheduleConfig(start=0.12, end=0.03, decay=2.5e-4),
+        opacity=OpacityWeightConfig(start=0.02, growth=3e-4, limit_factor=6.0),
+        top_k=TopKConfig(enabled=False),
+        ema_decay=0.995,
+        machine=machine(),
+        logging=LoggingConfig(steps_per_log=50),
+        viewer=ViewerConfig(),
+        optimizers=optimizers(1e-3, 5e-4, beta2=0.99, max_norm=5.0),
+        pipeline=GanPipelineConfig(
+            datamanager=GanDataManagerConfig(),
+            model=GanModelConfig(
+                field="tri-plane",
+                tri_plane=TriPlaneFieldConfig(),
+                sampler=SurfaceWindowSamplerConfig(num_coarse_samples=8, num_window_samples=8, num_fine_samples=0),
+                pose_prior=HEADS,
+            ),
+            discriminator=SmallDiscriminatorConfig(resolution=64),
+            loss=GanLossConfig(r1_weight=3.0, penalty_interval=4, pose_weight=2.0, normal_weight=0.0),
+        ),
+    ),
+    description="GOF for a CPU: tri-plane occupancy field at 32x32, minutes to first faces (gan3d_ns).",
+)
+
+gof_gan = MethodSpecification(
+    config=GanTrainerConfig(
+        method_name="gof-gan",
+        steps_per_save=2000,
+        max_num_iterations=100_000,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=0,
+        steps_per_eval_all_images=0,
+        presets=collection_presets(),
+        curriculum=(CurriculumStage(0, 32, 32), CurriculumStage(10_000, 64, 32), CurriculumStage(50_000, 128, 16)),
+        fade_steps=5000,
+        window=WindowScheduleConfig(start=0.12, end=0.02, decay=3e-5),
+        opacity=OpacityWeightConfig(start=0.02, growth=3e-5, limit_factor=6.0),
+        top_k=TopKConfig(enabled=False),
+        ema_decay=0.999,
+        steps_per_panel=1000,
+        machine=machine(),
+        viewer=ViewerConfig(),
+        optimizers=optimizers(1e-3, 1e-3, beta2=0.99, max_norm=5.0),
+        pipeline=GanPipelineConfig(
+            datamanager=GanDataManagerConfig(),
+            model=GanModelConfig(
+                field="tri-plane",
+                tri_plane=TriPlaneFieldConfig(
+                    latent_dim=256,
+                    generator_channels=(256, 256, 256, 128, 64, 64),
+                    plane_channels=24,
+                    decoder_dim=64,
+                ),
+                sampler=SurfaceWindowSamplerConfig(num_coarse_samples=16, num_window_samples=12, num_fine_samples=4),
+                pose_prior=HEADS,
+                eval_num_rays_per_chunk=32768,
+            ),
+            discriminator=SmallDiscriminatorConfig(resolution=128, base_channels=128, max_channels=512),
+            loss=GanLossConfig(
+                r1_weight=3.0, penalty_interval=4, pose_weight=2.0, normal_weight=0.05, normal_ray_fraction=0.25
+            ),
+        ),
+    ),
+    description="GOF for one GPU: larger tri-planes, up to 128x128, hours (gan3d_ns).",
+)
+
+gof_gan_paper = MethodSpecification(
+    config=GanTrainerConfig(
+        method_name="gof-gan-paper",
+        steps_per_save=2000,
+        max_num_iterations=published_presets()["celeba"]["max_num_iterations"],
+        steps_per_eval_batch=0,
+        steps_per_eval_image=0,
+        steps_per_eval_all_images=0,
+        presets=published_presets(),
+        base_preset="celeba",
+        curriculum=published_presets()["celeba"]["curriculum"],
+        fade_steps=10_000,
+        window=published_presets()["celeba"]["window"],
+        opacity=published_presets()["celeba"]["opacity"],
+        top_k=TopKConfig(),
+        mapping_lr_factor=0.05,
+        ema_decay=0.999,
+        steps_per_panel=1000,
+        machine=machine(),
+        viewer=ViewerConfig(),
+        mixed_precision=True,
+        optimizers=optimizers(5e-5, 2e-4, beta2=0.9, max_norm=1.0),
+        pipeline=GanPipelineConfig(
+            datamanager=GanDataManagerConfig(),
+            model=GanModelConfig(
+                field="film-siren",
+                film_siren=FilmSirenFieldConfig(),
+                sampler=SurfaceWindowSamplerConfig(),
+                pose_prior=POSE_PRIOR_PRESETS["celeba"],
+            ),
+            discriminator=ProgressiveDiscriminatorConfig(),
+            loss=GanLossConfig(),
+            share_fakes=False,
+        ),
+    ),
+    description="GOF as published: FiLM-SIREN and the authors' curricula, --preset bfm|celeba|cats (gan3d_ns).",
+)
