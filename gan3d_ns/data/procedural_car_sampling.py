@@ -67,7 +67,7 @@ def sample_car(seed: int) -> Car:
         return uniform(0.0, 1.0) < probability
 
     def choose(options: Sequence[Option]) -> Option:
-        return options[min(int(uniform(0.0, len(options))), len(options) - 1)]
+        return options[min(int(uniform(0.0, float(len(options)))), len(options) - 1)]
 
     def vivid() -> RGB:
         return colorsys.hsv_to_rgb((choose(HUES) + uniform(-0.02, 0.02)) % 1.0, uniform(0.6, 0.9), uniform(0.7, 0.98))

@@ -34,7 +34,7 @@ class FilmSirenFieldConfig(InstantiateConfig):
     lock_view_dependence: bool = False
     """Replace every view direction by (0, 0, -1): colours then do not change with the view."""
     sphere_prior_gain: float = 0.0
-    """Slope of a sphere added to the logit, gain * (radius - |x|) in box units; 0 as published, 6 starts in the frame."""
+    """Slope of a sphere added to the logit, gain * (radius - |x|) in box units; 0 as published."""
     sphere_prior_radius: float = 0.8
     """Radius of that sphere in box units."""
 

@@ -36,7 +36,8 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
     12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
     sphere_prior_gain: float = 6.0
-    """Slope of the ellipsoid added to the logit, gain * (radius - |u|) in box units: the first surface faces outwards."""
+    """Slope of the ellipsoid added to the logit, gain * (radius - |u|) in box units, so that the first surface faces
+    outwards; larger values keep surfaces closer to it."""
     sphere_prior_radius: float = 0.8
     """Radius of that ellipsoid in box units."""
     envelope_radius: float = 0.92

@@ -57,8 +57,8 @@ def test_roots_match_the_original_on_a_sphere(case: str, method: str, load_fixtu
 
     brackets = first_crossing(fixture[f"{case}_logit"], coarse)
     assert torch.equal(brackets.hit, fixture[f"{case}_mask"] > 0.5)
-    steps = int(method.strip("secantbisection"))
-    root = refine_root(value_at, brackets, steps, "bisection" if method.startswith("b") else "secant")
+    name = "bisection" if method.startswith("b") else "secant"
+    root = refine_root(value_at, brackets, int(method.removeprefix(name)), name)
     root = torch.where(brackets.hit, root, torch.ones_like(root))
     torch.testing.assert_close(root, fixture[f"{case}_{method}"], atol=1e-4, rtol=1e-4)
 
