@@ -11,16 +11,8 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior
 
-HIT_DISTANCE = 1e-5
-"""World units at which a ray has arrived at the surface, for depths."""
-COLOUR_HIT_DISTANCE = 1e-4
-"""The same for colours, where a thirtieth of a 64 pixel view's pixel is enough."""
 CONE_ARRIVAL = 0.3
 """A cone stops when the free space around it is below this fraction of its own radius: the rays go on from there."""
-MAX_STEPS = 96
-"""Sphere tracing steps; rays that graze the silhouette need the most, and count as misses after that."""
-COLOUR_MAX_STEPS = 40
-"""The same for colours: what it misses is far below a pixel."""
 CONE_MAX_STEPS = 20
 """The same for cones, whose rays go on from wherever they are."""
 NORMAL_STEP = 2e-4
@@ -35,6 +27,22 @@ FILL_LIGHT = (-0.6, 0.25, -0.75)
 """Direction towards the weak light from the other side."""
 AMBIENT, KEY, FILL = 0.52, 0.5, 0.16
 """Strength of the lights; an unshaded face towards the main light keeps about its own colour."""
+
+
+class Precision(NamedTuple):
+    """When a ray has arrived at the surface."""
+
+    hit_distance: float
+    """Distance to the surface, in world units, that counts as arrived."""
+    max_steps: int
+    """Sphere tracing steps; rays that graze the surface need the most."""
+    grazing_distance: float
+    """Rays that run out of steps have arrived where they are nearer than this."""
+
+
+DEPTH_PRECISION = Precision(hit_distance=1e-5, max_steps=512, grazing_distance=1e-5)
+COLOUR_PRECISION = Precision(hit_distance=1e-4, max_steps=40, grazing_distance=1e-3)
+"""A thirtieth and a third of a pixel, for pictures of 64 pixels."""
 
 
 @runtime_checkable
@@ -85,7 +93,7 @@ def render_depth(
 ) -> Float[Tensor, "row column"]:
     """Return the Euclidean distance to the first surface through each pixel's centre, `far` where there is none."""
     origin, directions = _rays(prior, pose, resolution, 1)
-    distances, hit = _trace_image(scene, origin, directions, HIT_DISTANCE, MAX_STEPS)
+    distances, hit = _trace_image(scene, origin, directions, DEPTH_PRECISION)
     return torch.where(hit, distances, torch.full_like(distances, prior.config.far))
 
 
@@ -94,7 +102,7 @@ def render_colours(
 ) -> Float[Tensor, "3 row column"]:
     """Return the shaded colours in [0, 1] over white: mean of `supersampling` squared rays within each pixel."""
     origin, directions = _rays(prior, pose, resolution, supersampling)
-    distances, hit = _trace_image(scene, origin, directions, COLOUR_HIT_DISTANCE, COLOUR_MAX_STEPS)
+    distances, hit = _trace_image(scene, origin, directions, COLOUR_PRECISION)
     colours = torch.ones(*hit.shape, 3)
     colours[hit] = shade(scene, origin + distances[hit, None] * directions[hit])
     return torch.nn.functional.avg_pool2d(colours.permute(2, 0, 1), supersampling)
@@ -159,7 +167,7 @@ def _trace_image(
     axes = torch.nn.functional.normalize(blocks.mean(dim=1), dim=-1)
     # All rays of a block stay within slope * t of the axis at distance t.
     slopes = (blocks - axes[:, None]).norm(dim=-1).amax(dim=1)
-    starts, alive = sphere_trace(scene, origin, axes, slopes, hit_distance, CONE_MAX_STEPS)
+    starts, alive = sphere_trace(scene, origin, axes, slopes, precision._replace(max_steps=CONE_MAX_STEPS))
     block_of = (torch.arange(rows) // BLOCK)[:, None] * block_columns + torch.arange(columns) // BLOCK
     enters = alive[block_of]
     distances = torch.zeros(rows, columns)
@@ -169,8 +177,7 @@ def _trace_image(
         origin,
         directions[enters],
         torch.zeros(int(enters.sum())),
-        hit_distance,
-        max_steps,
+        precision,
         starts[block_of][enters],
     )
     return distances, hit
@@ -181,8 +188,7 @@ def sphere_trace(
     origin: Float[Tensor, "3"],
     directions: Float[Tensor, "ray 3"],
     slopes: Float[Tensor, "ray"],
-    hit_distance: float,
-    max_steps: int,
+    precision: Precision,
     starts: Float[Tensor, "ray"] | None = None,
 ) -> tuple[Float[Tensor, "ray"], Bool[Tensor, "ray"]]:
     """Return how far each ray goes and whether it meets the scene there (Hart 1996, "Sphere tracing").
@@ -192,8 +198,7 @@ def sphere_trace(
         origin: where all rays begin.
         directions: of unit length.
         slopes: the ray is a cone of this radius at distance 1, which stops where it may first touch; 0: a line.
-        hit_distance: how near the surface a line has arrived.
-        max_steps: how many steps to try.
+        precision: when a ray has arrived; cones also arrive where little of their width is free.
         starts: distances that are known to be free.
     """
     # Entry into and exit from the bounding sphere, grown by the cone's radius.
@@ -207,13 +212,13 @@ def sphere_trace(
     ends = middle + half_chord
     hit = torch.zeros_like(distances, dtype=torch.bool)
     active = torch.nonzero(clearance < radius).squeeze(1)
-    for _ in range(max_steps):
+    for _ in range(precision.max_steps):
         if len(active) == 0:
             break
         reached = distances[active]
         cone = slopes[active] * reached
         free = scene.sdf(origin + reached[:, None] * directions[active]) - cone
-        arrived = free < CONE_ARRIVAL * cone + hit_distance
+        arrived = free < CONE_ARRIVAL * cone + precision.hit_distance
         hit[active[arrived]] = True
         # A cone widens on the way: a step of free / (1 + slope) keeps it clear.
         reached = reached + torch.where(arrived, 0.0, free / (1.0 + slopes[active]))
@@ -221,5 +226,6 @@ def sphere_trace(
         active = active[~arrived & (reached < ends[active])]
     else:
         # Cones that still move are not known to be free beyond where they are.
-        hit[active] = slopes[active] > 0
+        near = scene.sdf(origin + distances[active, None] * directions[active]) < precision.grazing_distance
+        hit[active] = near | (slopes[active] > 0)
     return distances, hit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -49,7 +50,7 @@ class MappingNetwork(nn.Module):
         super().__init__()
         widths = [latent_dim] + [hidden_dim] * num_hidden_layers
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2)]
         layers.append(nn.Linear(hidden_dim, code_dim))
         self.layers = nn.Sequential(*layers)

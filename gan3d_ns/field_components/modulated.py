@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -22,8 +23,9 @@ class ModulatedConv2d(nn.Module):
         self, in_channels: int, out_channels: int, code_dim: int, kernel_size: int = 3, demodulate: bool = True
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.gain = 1.0 / math.sqrt(in_channels * kernel_size**2)
+        # Scaled at the start, not at run time: equalised learning rates made short trainings many times slower.
+        weight = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = nn.Parameter(weight / math.sqrt(in_channels * kernel_size**2))
         self.style = nn.Linear(code_dim, in_channels)
         nn.init.normal_(self.style.weight, std=1.0 / math.sqrt(code_dim))
         nn.init.ones_(self.style.bias)
@@ -33,7 +35,7 @@ class ModulatedConv2d(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch in_channels height width"], code: Float[Tensor, "batch code"]
     ) -> Float[Tensor, "batch out_channels height width"]:
-        weight = self.weight * self.gain
+        weight = self.weight
         style = self.style(code)
         outputs = F.conv2d(features * style[:, :, None, None], weight, padding=weight.shape[-1] // 2)
         if self.demodulate:
@@ -53,7 +55,7 @@ class StyleGenerator2d(nn.Module):
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         widths = (channels[0], *channels)
         self.blocks = nn.ModuleList(
-            ModulatedConv2d(fan_in, fan_out, code_dim) for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True)
+            ModulatedConv2d(fan_in, fan_out, code_dim) for fan_in, fan_out in itertools.pairwise(widths)
         )
         self.to_output = ModulatedConv2d(channels[-1], out_channels, code_dim, kernel_size=1, demodulate=False)
 

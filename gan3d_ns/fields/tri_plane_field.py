@@ -44,7 +44,7 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
     and learns no shape."""
     envelope_slope: float = 60.0
-    """How fast the logit must fall beyond the envelope, per box unit."""
+    """How fast the logit falls beyond the envelope, per box unit."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,15 @@ class TriPlaneField(GenerativeField):
     def shaped(
         self, logits: Float[Tensor, "batch points"], radius: Float[Tensor, "batch points"]
     ) -> Float[Tensor, "batch points"]:
-        """Decoder logits with the ellipsoid added, bounded by the envelope; ``radius`` is |u| in box units."""
+        """Decoder logits with the ellipsoid and the envelope added; ``radius`` is |u| in box units.
+
+        Added, not clipped: a clipped logit has no gradient, and matter that reached the envelope could not leave it.
+        """
         config = self.config
-        logits = logits + config.sphere_prior_gain * (config.sphere_prior_radius - radius)
-        return torch.minimum(logits, config.envelope_slope * (config.envelope_radius - radius))
+        beyond = torch.relu(radius - config.envelope_radius)
+        return (
+            logits + config.sphere_prior_gain * (config.sphere_prior_radius - radius) - config.envelope_slope * beyond
+        )
 
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
