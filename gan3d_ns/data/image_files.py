@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import struct
@@ -14,11 +15,30 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 """Names that count as images; GIF is there so that a moving picture is refused by name, not overlooked."""
-IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF")
+FORMATS = tuple(
+    decoder.format
+    for decoder in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+    )
+    if decoder.format is not None
+)
 """What Pillow may decode, whatever the name says: nothing that starts an external program."""
 LARGE_IMAGE_PIXELS = 16_000_000
 """From this size on, images are decoded one at a time, so that many threads do not need much memory."""
@@ -94,7 +114,7 @@ def read_image(file: Path, reading: ImageReading) -> UInt8[np.ndarray, "3 row co
             raise UnusableImage("not a regular file")
         if status.st_size == 0:
             raise UnusableImage("empty file")
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             return _square(image, reading)
     except UnusableImage:
         raise
@@ -121,27 +141,46 @@ def _square(image: Image.Image, reading: ImageReading) -> UInt8[np.ndarray, "3 r
         raise UnusableImage("animated")
     with _one_large_image if width * height > LARGE_IMAGE_PIXELS else nullcontext():
         shorter = min(width, height)
-        side = min(reading.crop_size or shorter, shorter)
+        side = float(min(reading.crop_size or shorter, shorter))
         # JPEGs decode at 1/2, 1/4 or 1/8 for nearly nothing (all other formats ignore this).
         reduction = REDUCING_GAP * reading.resolution / side
         if reduction < 1:
-            image.draft(None, (round(width * reduction), round(height * reduction)))
+            drafted = image.draft(None, (math.ceil(width * reduction), math.ceil(height * reduction)))
+            if drafted is not None:
+                side *= drafted[1][2] / width
         image.load()
-        side = max(1, round(side * min(image.size) / shorter))
         image = _upright(image)
+        box = (0.0, 0.0, float(image.width), float(image.height))
         if reading.crop == "centre-square":
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            if image.size != (side, side):
-                image = image.crop((left, top, left + side, top + side))
+            image, box = _centre_square(image, side, whole=min(image.size) == shorter)
         image = _over_background(image, reading.background)
-        if image.size != (reading.resolution, reading.resolution):
-            reduces = min(image.size) > reading.resolution
-            image = image.resize(
-                (reading.resolution, reading.resolution),
-                Image.Resampling.LANCZOS if reduces else Image.Resampling.BICUBIC,
-                reducing_gap=REDUCING_GAP,
-            )
+        target = (reading.resolution, reading.resolution)
+        if image.size != target or box[0] != 0.0:
+            reduces = box[2] - box[0] > reading.resolution
+            resampling = Image.Resampling.LANCZOS if reduces else Image.Resampling.BICUBIC
+            image = image.resize(target, resampling, box=box, reducing_gap=REDUCING_GAP)
         return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _centre_square(
+    image: Image.Image, side: float, whole: bool
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Cut out the pixels around the middle square; also return the square in the result's coordinates.
+
+    `whole` keeps it to whole pixels; where a JPEG was decoded at a fraction of its size, that would shift it.
+    """
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    if whole:
+        left, top = math.floor(left), math.floor(top)
+    first, upper = max(0, math.floor(left)), max(0, math.floor(top))
+    last, lower = min(image.width, math.ceil(left + side)), min(image.height, math.ceil(top + side))
+    box = (
+        max(0.0, left - first),
+        max(0.0, top - upper),
+        float(min(left + side, image.width) - first),
+        float(min(top + side, image.height) - upper),
+    )
+    return image.crop((first, upper, last, lower)), box
 
 
 def _upright(image: Image.Image) -> Image.Image:

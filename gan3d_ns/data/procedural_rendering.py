@@ -153,8 +153,7 @@ def _trace_image(
     scene: Scene,
     origin: Float[Tensor, "3"],
     directions: Float[Tensor, "row column 3"],
-    hit_distance: float,
-    max_steps: int,
+    precision: Precision,
 ) -> tuple[Float[Tensor, "row column"], Bool[Tensor, "row column"]]:
     """Distance and hit of each ray of an image. Blocks of rays first go forward together, as cones."""
     rows, columns, _ = directions.shape

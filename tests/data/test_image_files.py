@@ -138,7 +138,11 @@ def test_large_jpegs_keep_the_centre_too(tmp_path: Path) -> None:
     pixels = np.zeros((480, 800, 3), dtype=np.uint8)
     pixels[140:340, 300:500] = 255
     square = read_image(save(tmp_path, "a.jpg", pixels, quality=95), reading(8, crop_size=200))
-    assert square.min() > 240
+    # The border lies within blocks of eight pixels: it may be soft, but alike on all four sides.
+    assert square[:, 1:-1, 1:-1].min() > 240
+    assert square.min() > 180
+    for turned in (square[:, ::-1], square[:, :, ::-1], square.transpose(0, 2, 1)):
+        assert abs(turned.astype(int) - square).max() < 10
     corner = read_image(tmp_path / "a.jpg", reading(12, crop_size=400))
     assert corner[:, 4:8, 4:8].min() > 240
     assert corner[:, :2].max() < 15

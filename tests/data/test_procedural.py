@@ -31,7 +31,7 @@ def test_every_kind_is_met() -> None:
 
 
 def test_any_seed_gives_a_car() -> None:
-    for seed in range(300):
+    for seed in range(150):
         sample_car(1000 + seed)
 
 
@@ -74,14 +74,14 @@ def test_depth_is_the_zero_crossing(seed: int) -> None:
     assert depth.min() > prior.config.near
     assert torch.isfinite(depth).all()
     # Slow reference: no dense sample before the depth, nor anywhere on a missing ray, is clearly inside.
-    for fraction in torch.linspace(0.0, 0.999, 200):
+    for fraction in torch.linspace(0.0, 0.999, 80):
         distances = prior.config.near + fraction * (depth - prior.config.near)
         assert car.sdf(origins + distances[:, None] * directions).min() > -5 * DEPTH_PRECISION.hit_distance
 
 
 def test_mask_is_where_the_depth_is_and_the_frame_is_not_cut() -> None:
     prior = procedural_pose_prior()
-    for seed, pose in zip(SEEDS, some_poses(12), strict=True):
+    for seed, pose in zip(range(6), some_poses(6), strict=True):
         rgb, depth, mask = render(sample_car(seed), prior, pose, 32)
         assert torch.equal(mask, depth < prior.config.far)
         assert rgb.shape == (3, 32, 32)
@@ -97,8 +97,8 @@ def test_mask_is_where_the_depth_is_and_the_frame_is_not_cut() -> None:
 
 def test_supersampling_converges_to_the_same_picture() -> None:
     prior, car, pose = procedural_pose_prior(), sample_car(3), some_poses(4)[3]
-    fine = render_colours(car, prior, pose, 32, 6)
-    errors = [(render_colours(car, prior, pose, 32, count) - fine).square().mean() for count in (1, 2, 4)]
+    fine = render_colours(car, prior, pose, 24, 6)
+    errors = [(render_colours(car, prior, pose, 24, count) - fine).square().mean() for count in (1, 2, 4)]
     assert errors[0] > errors[1] > errors[2]
 
 
