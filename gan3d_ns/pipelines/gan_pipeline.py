@@ -1,7 +1,7 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
 from jaxtyping import Float
@@ -116,7 +116,7 @@ class GanPipeline(VanillaPipeline):
     def __init__(
         self,
         config: GanPipelineConfig,
-        device: str,
+        device: Union[str, torch.device],
         test_mode: Literal["test", "val", "inference"] = "val",
         world_size: int = 1,
         local_rank: int = 0,
