@@ -132,7 +132,7 @@ def extract_iso_grid(
 
     known = values[~np.isnan(values)]
     if known.max() < level or known.min() >= level:
-        raise _no_surface(level, float(known.min()), float(known.max()))
+        raise no_surface(level, float(known.min()), float(known.max()))
     values = values.reshape((resolution + 1,) * 3)
     _fill_from_predecessors(values)
     return IsoGrid(
@@ -277,7 +277,8 @@ def _copy_forward(slabs: Float32[np.ndarray, "a b c"]) -> None:
         np.copyto(slab, before, where=np.isnan(slab))
 
 
-def _no_surface(level: float, lowest: float, highest: float) -> UserError:
+def no_surface(level: float, lowest: float, highest: float) -> UserError:
+    """What to say where all logits of a box lie on one side of the level: their range, and what to do."""
     span = f"no surface at level {level:g}: logits span [{lowest:.4g}, {highest:.4g}] inside the box"
     if lowest == highest:
         return UserError(f"{span}; the field is constant, train longer")

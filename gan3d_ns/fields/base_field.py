@@ -37,6 +37,8 @@ class GenerativeField(nn.Module):
     geometry: Literal["occupancy", "density"] = "occupancy"
     latent_dim: int
     code_dim: int
+    half_sides: tuple[float, float, float] | None = None
+    """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 
     @abstractmethod
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:

@@ -61,6 +61,7 @@ class TriPlaneField(GenerativeField):
         super().__init__()
         self.config = config
         self.latent_dim = self.code_dim = config.latent_dim
+        self.half_sides = config.box_half_sides
         self.mapping_network = nn.Sequential(
             nn.Linear(config.latent_dim, config.latent_dim),
             nn.LeakyReLU(0.2),

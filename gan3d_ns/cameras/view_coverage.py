@@ -1,0 +1,85 @@
+"""Which part of space the cameras of a pose prior see, and from where they look at a surface."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Union
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan3d_ns.cameras.pose_prior import PosePrior
+
+NUM_CAMERAS = 64
+SEEN_BY_FRACTION = 0.25
+"""A place counts as seen where this fraction of the cameras has it in its frustum: fewer never shaped it."""
+FACING_SHARPNESS = 8.0
+"""How strongly a surface is looked at by the cameras in front of it rather than by all of them."""
+BOUNDS_STEPS = 32
+
+
+class ViewCoverage:
+    """A fixed sample of a prior's cameras.
+
+    A field is free to answer anything where no training picture looked: beyond near and far, beside the frame, behind
+    the object. This says what was looked at.
+
+    Args:
+        prior: where the cameras stand.
+        num_cameras: how many are drawn, with a fixed seed.
+        device: where the results live.
+    """
+
+    def __init__(
+        self, prior: PosePrior, num_cameras: int = NUM_CAMERAS, device: Union[torch.device, str] = "cpu"
+    ) -> None:
+        self.config = prior.config
+        poses = prior.sample(num_cameras, torch.Generator().manual_seed(0), device)
+        matrices = prior.camera_to_world(poses)
+        self.rotations: Float[Tensor, "camera 3 3"] = matrices[:, :, :3]
+        self.positions: Float[Tensor, "camera 3"] = matrices[:, :, 3]
+        self.num_witnesses = max(1, round(SEEN_BY_FRACTION * num_cameras))
+
+    def margin(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+        """How far inside the seen region points lie, in world units; negative outside.
+
+        For one camera: the smallest of t - near, far - t and the distance to the frame's border, measured at the
+        point's depth. The region is what a quarter of the cameras sees, so the value is that of the camera at this
+        rank.
+        """
+        config = self.config
+        local = torch.einsum("cji,cpj->cpi", self.rotations, points[None] - self.positions[:, None])
+        distance = local.norm(dim=-1)
+        frame = math.tan(math.radians(config.fov_deg) / 2.0) * -local[..., 2]
+        lateral = frame - local[..., :2].abs().amax(dim=-1)
+        margins = torch.minimum(torch.minimum(distance - config.near, config.far - distance), lateral)
+        return margins.topk(self.num_witnesses, dim=0).values[-1]
+
+    def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+        """Lower and upper world corner of an axis-aligned box around the seen region, a little larger than it."""
+        config, tangent = self.config, math.tan(math.radians(self.config.fov_deg) / 2.0)
+        corners = self.positions.new_tensor([[x, y, -1.0] for x, y in itertools.product((-tangent, tangent), repeat=2)])
+        corners = torch.nn.functional.normalize(corners, dim=-1)
+        local = torch.cat(
+            [config.near * corners, config.far * corners, self.positions.new_tensor([[0, 0, -config.far]])]
+        )
+        world = torch.einsum("cij,kj->cki", self.rotations, local) + self.positions[:, None]
+        lower, upper = world.amin(dim=(0, 1)), world.amax(dim=(0, 1))
+        steps = torch.linspace(0.0, 1.0, BOUNDS_STEPS + 1, device=lower.device)
+        lattice = lower + (upper - lower) * torch.cartesian_prod(steps, steps, steps)
+        seen = lattice[self.margin(lattice) > 0]
+        spacing = (upper - lower) / BOUNDS_STEPS
+        return torch.maximum(seen.amin(dim=0) - spacing, lower), torch.minimum(seen.amax(dim=0) + spacing, upper)
+
+    def facing_directions(self, normals: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
+        """Unit view directions, from the camera into the scene, in which surfaces of these outward normals were seen.
+
+        The mean of the cameras' directions, weighted by exp(sharpness * cosine to the inward normal): the inward
+        normal where cameras stood all around, the nearest of the prior's directions where they stood in front only.
+        A view-dependent colour was never trained in any other direction.
+        """
+        directions = -torch.nn.functional.normalize(self.positions, dim=-1)
+        weights = torch.softmax(FACING_SHARPNESS * (-normals @ directions.T), dim=-1)
+        return torch.nn.functional.normalize(weights @ directions, dim=-1)
