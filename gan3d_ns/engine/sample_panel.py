@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +16,10 @@ from gan3d_ns.viewer.latent_controls import LatentSelection
 
 FULL_CIRCLE_SPREAD_DEG = 180.0
 DEPTH_MARGIN = 0.1
+
+Kind = Literal["rgb", "depth", "normals"]
+KINDS: tuple[Kind, ...] = ("rgb", "depth", "normals")
+"""What a panel shows, in this order."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,18 @@ def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
 def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: float, resolution: int) -> View:
     """The averaged generator's objects of ``seeds`` from one yaw, at the prior's mean elevation."""
     generator, prior = model.shown_generator, model.config.pose_prior
-    rows = []
+    pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
+    all_rays, chunk = model.pose_prior.rays(pose, resolution), model.config.eval_num_rays_per_chunk
+    parts = []
     for seed in seeds:
         styles = model.styles_of(LatentSelection(seed=seed, truncation=truncation))
-        pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
-        rays = model.pose_prior.rays(pose, resolution)
-        output = generator.render(styles, rays)
-        normals = generator.surface_normals(styles, rays, output.surface_depth)
-        rows.append((output.rgb, output.surface_depth, output.hit, normals))
+        for start in range(0, resolution**2, chunk):
+            rays = all_rays[:, start : start + chunk]
+            output = generator.render(styles, rays)
+            normals = generator.surface_normals(styles, rays, output.surface_depth)
+            parts.append((output.rgb, output.surface_depth, output.hit, normals))
     square = (len(seeds), resolution, resolution)
-    rgb, depth, hit, normals = (torch.cat(column) for column in zip(*rows, strict=True))
+    rgb, depth, hit, normals = (torch.cat(column, dim=1) for column in zip(*parts, strict=True))
     return View(rgb.reshape(*square, 3), depth.reshape(square), hit.reshape(square), normals.reshape(*square, 3))
 
 
@@ -68,6 +75,13 @@ def normals_picture(view: View) -> Float[Tensor, "object side side 3"]:
     return (view.normals / 2.0 + 0.5) * view.hit[..., None]
 
 
+def picture(view: View, prior: PosePriorConfig, what: Kind) -> Float[Tensor, "object side side 3"]:
+    """One kind of picture of a view."""
+    if what == "rgb":
+        return view.rgb
+    return depth_picture(view, prior) if what == "depth" else normals_picture(view)
+
+
 def as_grid(cells: list[Float[Tensor, "object side side 3"]]) -> Float[Tensor, "height width 3"]:
     """Objects as columns, the list's entries as rows."""
     return torch.cat([torch.cat(list(row), dim=1) for row in cells], dim=0).clamp(0.0, 1.0)
@@ -79,8 +93,6 @@ def sample_panel(
     """The panel (a column for each seed; rows of colour, depth and normals at each yaw) and the frontal health."""
     prior = model.config.pose_prior
     views = [render_view(model, seeds, truncation, yaw, resolution) for yaw in panel_yaws_deg(prior, num_yaws)]
-    rows = [view.rgb for view in views]
-    rows += [depth_picture(view, prior) for view in views]
-    rows += [normals_picture(view) for view in views]
+    rows = [picture(view, prior, what) for what in KINDS for view in views]
     front = views[0] if prior.yaw_spread_deg >= FULL_CIRCLE_SPREAD_DEG else views[len(views) // 2]
     return as_grid(rows).cpu(), geometry_health(front.surface_depth, front.hit)
