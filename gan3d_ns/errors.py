@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
+
+explainers: list[Callable[[BaseException], str | None]] = []
+"""Functions that know a sentence for errors of other packages which users cause, or None; modules add theirs."""
 
 
 class UserError(Exception):
@@ -12,6 +16,8 @@ class UserError(Exception):
 
 def user_sentence(error: BaseException) -> str | None:
     """Return the message of a UserError, also of one raised in a worker of `torch.multiprocessing`, else None.
+
+    The `explainers` are asked about other errors.
 
     Training on several GPUs runs in such workers; what arrives here then is a ProcessRaisedException whose text ends
     with the worker's traceback. It is known by its name, because importing torch for it would make every import heavy.
@@ -22,7 +28,7 @@ def user_sentence(error: BaseException) -> str | None:
         _, found, sentence = str(error).rpartition(f"\n{UserError.__module__}.{UserError.__qualname__}: ")
         if found:
             return sentence.strip()
-    return None
+    return next(filter(None, (explain(error) for explain in explainers)), None)
 
 
 def install_excepthook() -> None:

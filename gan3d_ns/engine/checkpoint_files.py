@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import torch
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, explainers
+
+if TYPE_CHECKING:
+    from nerfstudio.engine.optimizers import Optimizers
+    from torch.amp.grad_scaler import GradScaler
 
 PARTIAL_NAME = "checkpoint.partial"
+
+
+def checkpoint_state(
+    step: int, pipeline: torch.nn.Module, optimizers: Optimizers, grad_scaler: GradScaler
+) -> dict[str, Any]:
+    """nerfstudio's layout of a checkpoint: tensors, numbers and containers only."""
+    return {
+        "step": step,
+        "pipeline": pipeline.state_dict(),
+        "optimizers": {name: entry.state_dict() for name, entry in optimizers.optimizers.items()},
+        "schedulers": {name: entry.state_dict() for name, entry in optimizers.schedulers.items()},
+        "scalers": grad_scaler.state_dict(),
+    }
 
 
 def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
@@ -72,3 +90,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"step", "pipeline", "optimizers"} <= state.keys():
         raise UserError(f"{path} is not a training checkpoint of nerfstudio: it has no step, pipeline and optimizers.")
     return state
+
+
+def explain_stock_reader(error: BaseException) -> str | None:
+    """What is wrong with the checkpoint of a run of this package that ns-viewer, ns-export or ns-render stumbled over.
+
+    These commands read checkpoints with nerfstudio's own `eval_load_checkpoint`, which answers a missing or damaged
+    file with a traceback. Where an error comes from there, our reader looks at the same file.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "eval_load_checkpoint" and "config" in frame.f_locals:
+            config = frame.f_locals["config"]
+            if type(config).__module__.startswith("gan3d_ns."):
+                try:
+                    read_checkpoint(checkpoint_in(config.load_dir, config.load_step))
+                except UserError as fault:
+                    return str(fault)
+    return None
+
+
+explainers.append(explain_stock_reader)

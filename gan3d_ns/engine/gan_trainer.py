@@ -21,7 +21,13 @@ from rich.panel import Panel
 from torch import Tensor
 from typing_extensions import Annotated
 
-from gan3d_ns.engine.checkpoint_files import PARTIAL_NAME, checkpoint_in, read_checkpoint, save_atomically
+from gan3d_ns.engine.checkpoint_files import (
+    PARTIAL_NAME,
+    checkpoint_in,
+    checkpoint_state,
+    read_checkpoint,
+    save_atomically,
+)
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.sample_panel import sample_panel
@@ -348,13 +354,7 @@ class GanTrainer(Trainer):
         """
         self.update_truncation_centre()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = {
-            "step": step,
-            "pipeline": self.pipeline.state_dict(),
-            "optimizers": {name: entry.state_dict() for name, entry in self.optimizers.optimizers.items()},
-            "schedulers": {name: entry.state_dict() for name, entry in self.optimizers.schedulers.items()},
-            "scalers": self.grad_scaler.state_dict(),
-        }
+        state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
         try:
             save_atomically(state, path, self.base_dir / PARTIAL_NAME)
         except OSError as error:
@@ -374,7 +374,7 @@ class GanTrainer(Trainer):
 
     def _after_train(self) -> None:
         super()._after_train()
-        if self.viewer_state is None or self.config.viewer.quit_on_train_completion:
+        if self.config.viewer.quit_on_train_completion:
             self.print_next_steps()
 
     def print_next_steps(self) -> None:
