@@ -219,7 +219,7 @@ class GanModel(Model):
         return {}
 
     def get_image_metrics_and_images(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Any]
     ) -> Tuple[Dict[str, float], Dict[str, Tensor]]:
         """The rendered image, and how much of it shows a surface; there is no true image to compare with."""
         return {"surface_hit": float(outputs["surface_hit"].mean())}, {"img": outputs["rgb"]}
