@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -22,8 +22,9 @@ from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig, sample_positions
 from gan3d_ns.models.generator import Generator, RenderOutput
 from gan3d_ns.viewer.camera_home import CameraHome
-from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection
+from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
 from gan3d_ns.viewer.render_guard import RenderGuard
+from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
 
 OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surface_rgb")
 SMALLEST_NEAR = 1e-3
@@ -104,7 +105,7 @@ class GanModel(Model):
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
-        self._cached_styles: Optional[Tuple[Tuple[LatentSelection, int], Styles]] = None
+        self._cached_styles: Optional[Tuple[Tuple[Any, ...], Styles]] = None
 
     def build_generator(self) -> Generator:
         """A generator with fresh random weights, as the config describes it."""
@@ -126,7 +127,7 @@ class GanModel(Model):
 
     def latent_of_seed(self, seed: int) -> Float[Tensor, "1 latent"]:
         """The latent that belongs to a seed, the same on every device."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_seed(seed))
         return torch.randn(1, self.shown_generator.field.latent_dim, generator=generator).to(self.device)
 
     @torch.no_grad()
@@ -140,40 +141,46 @@ class GanModel(Model):
         return generator.field.condition(codes)
 
     def current_styles(self) -> Styles:
-        """Styles of the object that the controls choose; kept until the controls or the weights change."""
-        version = next(self.shown_generator.parameters())._version
-        key = (self.latent.selection(), version)
+        """Styles of the object that the controls choose; kept until the controls, the weights or the device change."""
+        selection, tensors = self.latent.selection(), self.shown_generator.state_dict(keep_vars=True).values()
+        # torch counts the writes into each tensor; moving a module to a device exchanges its memory uncounted.
+        key = (selection, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if self._cached_styles is None or self._cached_styles[0] != key:
-            self._cached_styles = (key, self.styles_of(key[0]))
+            self._cached_styles = (key, self.styles_of(selection))
         return self._cached_styles[1]
 
-    def with_near_and_far(self, rays: RayBundle) -> RayBundle:
+    def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch 1"]]:
         """Rays whose nears and fars bound the object's shell for any distance of the camera from the origin.
 
         At the prior's radius these are the prior's near and far. Bounds that are there already, such as those of
-        nerfstudio's texture exporter and crop box, are respected.
+        nerfstudio's texture exporter and crop box, are respected. The second result says which rays have anything
+        between the bounds; the others keep those of the shell.
         """
         prior = self.config.pose_prior
         distance = rays.origins.norm(dim=-1, keepdim=True)
         nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
         fars = (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
+        valid = torch.ones_like(nears, dtype=torch.bool)
         if rays.nears is not None and rays.fars is not None:
-            nears, fars = torch.maximum(nears, rays.nears), torch.minimum(fars, rays.fars)
+            valid = torch.minimum(fars, rays.fars) > torch.maximum(nears, rays.nears)
+            nears = torch.where(valid, torch.maximum(nears, rays.nears), nears)
+            fars = torch.where(valid, torch.minimum(fars, rays.fars), fars)
         rays.nears, rays.fars = nears, fars
-        return rays
+        return rays, valid
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
-        rays = self.with_near_and_far(ray_bundle)
-        assert rays.nears is not None and rays.fars is not None
-        empty = rays.fars <= rays.nears
-        rays.fars = torch.where(empty, rays.nears + SMALLEST_INTERVAL, rays.fars)
+        rays, valid = self.with_near_and_far(ray_bundle.reshape((1, -1)))
         styles, generator = self.current_styles(), self.shown_generator
-        rays = rays.reshape((1, -1))
         output = generator.render(styles, rays)
-        surface_rgb = generator.surface_colour(styles, rays, output.surface_depth)
-        normals = generator.surface_normals(styles, rays, output.surface_depth) / 2 + 0.5
-        return self.named_outputs(output, surface_rgb, normals, rays, ~empty[None, :, 0])
+        # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
+        wanted = wanted_outputs(OUTPUT_NAMES)
+        surface_rgb = normals = torch.zeros_like(output.rgb)
+        if "surface_rgb" in wanted or self.config.surface_only:
+            surface_rgb = generator.surface_colour(styles, rays, output.surface_depth)
+        if "normals" in wanted:
+            normals = generator.surface_normals(styles, rays, output.surface_depth) / 2 + 0.5
+        return self.named_outputs(output, surface_rgb, normals, rays, valid[..., 0])
 
     def named_outputs(
         self,
@@ -204,9 +211,16 @@ class GanModel(Model):
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
-        """As nerfstudio's; a fault inside a viewer thread becomes a message in the panel."""
+        """As nerfstudio's; in a viewer a fault becomes a message in the panel, and frusta show beside the object."""
         parent = super().get_outputs_for_camera
-        return self.guard(lambda: parent(camera, obb_box), camera, OUTPUT_NAMES)
+
+        def render() -> Dict[str, Tensor]:
+            outputs = parent(camera, obb_box)
+            if viewer_of_this_thread() is not None and "depth" not in wanted_outputs(OUTPUT_NAMES):
+                outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
+            return outputs
+
+        return self.guard(render, camera, OUTPUT_NAMES)
 
     def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """The colour with the accumulation as alpha."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import viser
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
 if TYPE_CHECKING:
@@ -14,10 +16,32 @@ if TYPE_CHECKING:
 WORLD_UP = (0.0, 1.0, 0.0)
 FRAME_MARGIN = 1.25
 """The start field of view over the prior's: some room around the object."""
+STEEPEST = math.radians(85.0)
+"""Straight above the object a view has no up direction."""
+FRUSTUM_SCALE = 0.35
+"""nerfstudio's default is made for wide lenses; the narrow ones of a pose prior would be dots."""
+BUTTON_OFFSET = 0.75
+"""Places the button right below the latent controls, see there."""
+
+
+def below_the_pole(position: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The position itself, or the nearest one at its distance that is not straight above or below the origin."""
+    x, y, z = position
+    radius, across = math.hypot(x, y, z), math.hypot(x, z)
+    if across >= radius * math.cos(STEEPEST):
+        return position
+    ahead = (x / across, z / across) if across > 0 else (0.0, 1.0)
+    level = radius * math.cos(STEEPEST)
+    return ahead[0] * level, math.copysign(radius * math.sin(STEEPEST), y), ahead[1] * level
+
+
+def vertical_fov(fov_deg: float, aspect: float) -> float:
+    """Vertical field of view in radians that shows a square of ``fov_deg`` in a window of ``aspect`` = width/height."""
+    return 2.0 * math.atan(math.tan(math.radians(fov_deg) / 2.0) / min(1.0, aspect))
 
 
 class CameraHome(ViewerControl):
-    """Places the camera of every browser that connects.
+    """Places the camera of every browser that connects, and of one that asks for it.
 
     Args:
         position: start position in world units.
@@ -25,21 +49,26 @@ class CameraHome(ViewerControl):
     """
 
     def __init__(self, position: tuple[float, float, float], fov_deg: float) -> None:
-        self.position = position
+        self.position = below_the_pole(position)
         self.fov_deg = fov_deg
 
     def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        if viewer.config.camera_frustum_scale == ViewerConfig().camera_frustum_scale:
+            viewer.config.camera_frustum_scale = FRUSTUM_SCALE
+        self.viser_server.scene.set_up_direction(WORLD_UP)
+        button = self.viser_server.gui.add_button(
+            "Front view", order=viewer.stats_markdown.order + BUTTON_OFFSET, icon=viser.Icon.HOME
+        )
+        button.on_click(lambda event: self.place(event.client) if event.client else None)
+        self.viser_server.on_client_connect(self.place)
+
+    def place(self, client: viser.ClientHandle) -> None:
+        """Moves one browser's camera to the start."""
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
-        super()._setup(viewer)
-        self.viser_server.scene.set_up_direction(WORLD_UP)
-
-        def place(client: viser.ClientHandle) -> None:
+        with client.atomic():
             client.camera.up_direction = WORLD_UP
-            client.camera.position = tuple(VISER_NERFSTUDIO_SCALE_RATIO * value for value in self.position)
+            client.camera.position = VISER_NERFSTUDIO_SCALE_RATIO * np.array(self.position)
             client.camera.look_at = (0.0, 0.0, 0.0)
-            client.camera.fov = math.radians(self.fov_deg) * FRAME_MARGIN
-
-        self.viser_server.on_client_connect(place)
-        for client in self.viser_server.get_clients().values():
-            place(client)
+            client.camera.fov = vertical_fov(self.fov_deg * FRAME_MARGIN, client.camera.aspect)

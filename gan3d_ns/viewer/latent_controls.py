@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import random
+import math
+import secrets
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerNumber, ViewerSlider
-from torch import nn
+from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl, ViewerElement, ViewerNumber, ViewerSlider
 
-MAX_SEED = 9999
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+
+FOLDER = "Generated object"
+RANDOM_SEEDS = 10_000
+SEED_RANGE = 2**53
+"""Whole numbers below this survive the way to a browser and back."""
+FOLDER_OFFSET = 0.5
+"""nerfstudio numbers the panel's entries 0, 1, 2...: the folder goes between the statistics and the tabs, where it is
+seen without scrolling and from every tab."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +31,75 @@ class LatentSelection:
     truncation: float = 1.0
 
 
-class LatentControls(nn.Module):
-    """The controls, as nerfstudio finds them: attributes of a module. Without a viewer they hold their start values.
+def whole_seed(value: Any) -> int:
+    """``value`` as a seed in [0, 2^53): larger and negative numbers wrap around, 0 for what is no number."""
+    try:
+        return int(value) % SEED_RANGE
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
-    nerfstudio orders controls by attribute name, hence the letters.
-    """
+
+def finite(value: Any, fallback: float) -> float:
+    """``value`` as a number, ``fallback`` for what is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return fallback
+    return number if math.isfinite(number) else fallback
+
+
+class LatentControls(ViewerControl):
+    """A folder of its own in the viewer's panel; without a viewer the controls hold their start values."""
 
     def __init__(self, seed: int, truncation: float) -> None:
-        super().__init__()
-        self.a_seed = ViewerNumber("Seed", seed, hint="Every whole number is another object")
-        self.b_random = ViewerButton("Random", cb_hook=self.press_random)
-        self.c_second_seed = ViewerNumber("Second seed", seed + 1, hint="Where the slider below leads")
-        self.d_interpolation = ViewerSlider("Towards second seed", 0.0, 0.0, 1.0, 0.01, hint="0 is the first seed")
-        self.e_truncation = ViewerSlider(
-            "Truncation", truncation, 0.0, 1.0, 0.05, hint="0 is the average object, 1 the full variety"
+        self.start_truncation = truncation
+        self.seed = ViewerNumber(
+            "Seed", whole_seed(seed), cb_hook=self.redraw, hint="Every whole number is another object"
+        )
+        self.random = ViewerButton("Random", cb_hook=self.press_random)
+        self.truncation = ViewerSlider(
+            "Truncation",
+            float(truncation),
+            min(0.0, truncation),
+            max(1.0, truncation),
+            0.05,
+            cb_hook=self.redraw,
+            hint="0 is the average object, 1 the full variety",
+        )
+        self.second_seed = ViewerNumber(
+            "Second seed", whole_seed(seed + 1), cb_hook=self.redraw, hint="Where the slider below leads"
+        )
+        self.interpolation = ViewerSlider(
+            "Towards it", 0.0, 0.0, 1.0, 0.01, cb_hook=self.redraw, hint="0 is the first seed, 1 the second"
         )
 
+    @property
+    def elements(self) -> list[ViewerElement]:
+        """The controls in the order of the panel."""
+        return [self.seed, self.random, self.truncation, self.second_seed, self.interpolation]
+
+    def _setup(self, viewer: Viewer) -> None:
+        super()._setup(viewer)
+        with self.viser_server.gui.add_folder(FOLDER, order=viewer.stats_markdown.order + FOLDER_OFFSET):
+            for element in self.elements:
+                element.install(self.viser_server)
+
+    def redraw(self, _: ViewerElement) -> None:
+        """Asks the viewer, if there is one, for new pictures."""
+        if hasattr(self, "viewer"):
+            self.viewer._trigger_rerender()
+
     def press_random(self, button: ViewerButton) -> None:
-        """Jumps to a seed that nobody chose."""
-        self.a_seed.value = random.randint(0, MAX_SEED)
+        """Jumps to a seed that nobody chose, all of it. Leaves the random numbers of a training alone."""
+        self.interpolation.value = 0.0
+        self.seed.value = secrets.randbelow(RANDOM_SEEDS)
+        self.redraw(button)
 
     def selection(self) -> LatentSelection:
-        """What the controls say now."""
+        """What the controls say now; odd values are read as the nearest sensible ones."""
         return LatentSelection(
-            seed=int(self.a_seed.value or 0),
-            second_seed=int(self.c_second_seed.value or 0),
-            interpolation=float(self.d_interpolation.value),
-            truncation=float(self.e_truncation.value),
+            seed=whole_seed(self.seed.value),
+            second_seed=whole_seed(self.second_seed.value),
+            interpolation=min(max(finite(self.interpolation.value, 0.0), 0.0), 1.0),
+            truncation=finite(self.truncation.value, self.start_truncation),
         )
