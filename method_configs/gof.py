@@ -41,14 +41,20 @@ HEADS = PosePriorConfig(
 )
 
 
-def collection_presets(background_path: str = "pipeline.model.background") -> Dict[str, Dict[str, Any]]:
-    """Cameras and background of known collections, for the methods with their own schedules."""
+def collection_presets() -> Dict[str, Dict[str, Any]]:
+    """Cameras and background of known collections, for the methods with their own schedules.
+
+    Photographs (black background) get a backdrop, and every pixel must show something; cut-out objects stand alone.
+    """
 
     def preset(pose_prior: PosePriorConfig, background: str, half_side: float, flip: bool = True) -> Dict[str, Any]:
-        lateral = half_side * 4.0 / 3.0 if pose_prior.yaw_spread_deg < 90.0 else half_side
+        photographs = background == "black"
+        lateral = half_side * 4.0 / 3.0 if photographs else half_side
         return {
+            "pipeline.model.tri_plane.backdrop": -0.5 if photographs else None,
+            "pipeline.loss.coverage_weight": 1.0 if photographs else 0.0,
             "pipeline.model.pose_prior": pose_prior,
-            background_path: background,
+            "pipeline.model.background": background,
             "pipeline.datamanager.horizontal_flip": flip,
             "pipeline.model.tri_plane.box_half_sides": (lateral, lateral, half_side),
         }
@@ -145,6 +151,7 @@ gof_gan_tiny = MethodSpecification(
         curriculum=(CurriculumStage(0, 32, 8),),
         window=WindowScheduleConfig(start=0.12, end=0.03, decay=2.5e-4),
         opacity=OpacityWeightConfig(start=0.02, growth=3e-4, limit_factor=6.0),
+        geometry_release_steps=300,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.995,
         machine=machine(),
@@ -155,12 +162,19 @@ gof_gan_tiny = MethodSpecification(
             datamanager=GanDataManagerConfig(),
             model=GanModelConfig(
                 field="tri-plane",
-                tri_plane=TriPlaneFieldConfig(),
+                tri_plane=TriPlaneFieldConfig(backdrop=-0.5),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=8, num_window_samples=8, num_fine_samples=0),
                 pose_prior=HEADS,
             ),
             discriminator=SmallDiscriminatorConfig(resolution=64),
-            loss=GanLossConfig(r1_weight=3.0, penalty_interval=4, pose_weight=2.0, normal_weight=0.0),
+            loss=GanLossConfig(
+                r1_weight=3.0,
+                penalty_interval=4,
+                pose_weight=2.0,
+                normal_weight=0.1,
+                normal_ray_fraction=0.25,
+                coverage_weight=1.0,
+            ),
         ),
     ),
     description="GOF for a CPU: tri-plane occupancy field at 32x32, minutes to first faces (gan3d_ns).",
@@ -179,6 +193,7 @@ gof_gan = MethodSpecification(
         fade_steps=5000,
         window=WindowScheduleConfig(start=0.12, end=0.02, decay=3e-5),
         opacity=OpacityWeightConfig(start=0.02, growth=3e-5, limit_factor=6.0),
+        geometry_release_steps=1000,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.999,
         steps_per_panel=1000,
@@ -194,6 +209,7 @@ gof_gan = MethodSpecification(
                     generator_channels=(256, 256, 256, 128, 64, 64),
                     plane_channels=24,
                     decoder_dim=64,
+                    backdrop=-0.5,
                 ),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=16, num_window_samples=12, num_fine_samples=4),
                 pose_prior=HEADS,
@@ -201,7 +217,12 @@ gof_gan = MethodSpecification(
             ),
             discriminator=SmallDiscriminatorConfig(resolution=128, base_channels=128, max_channels=512),
             loss=GanLossConfig(
-                r1_weight=3.0, penalty_interval=4, pose_weight=2.0, normal_weight=0.05, normal_ray_fraction=0.25
+                r1_weight=3.0,
+                penalty_interval=4,
+                pose_weight=2.0,
+                normal_weight=0.1,
+                normal_ray_fraction=0.25,
+                coverage_weight=1.0,
             ),
         ),
     ),

@@ -36,6 +36,7 @@ from gan3d_ns.engine.schedules import (
     OpacityWeightConfig,
     TopKConfig,
     WindowScheduleConfig,
+    fade_alpha,
     fade_at,
     stage_at,
     validate_stages,
@@ -87,6 +88,8 @@ class GanTrainerConfig(TrainerConfig):
     """How the sampled window around the surface shrinks."""
     opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
     """How the weight of the opacity prior grows."""
+    geometry_release_steps: int = 0
+    """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
     top_k: TopKConfig = field(default_factory=TopKConfig)
     """How many of the generated pictures train the generator."""
     mapping_lr_factor: float = 1.0
@@ -184,6 +187,7 @@ class GanTrainer(Trainer):
             seed=config.machine.seed,
             window_half_width=config.window.value(step),
             opacity_weight=config.opacity.value(step),
+            geometry_release=fade_alpha(step, 0, config.geometry_release_steps),
             top_k_fraction=config.top_k.value(step),
             fade=fade_at(config.curriculum, step, config.fade_steps),
             penalise=step % config.pipeline.loss.penalty_interval == 0,
@@ -204,7 +208,7 @@ class GanTrainer(Trainer):
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
         pipeline, plan = self.pipeline, self.plan(step)
-        pipeline.set_window(plan.window_half_width)
+        pipeline.apply_plan(plan)
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, self.local_rank, str(pipeline.device))
         real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)

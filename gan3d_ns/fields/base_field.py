@@ -78,6 +78,12 @@ class GenerativeField(nn.Module):
         normals = -gradient / (gradient.norm(dim=-1, keepdim=True) + NORMAL_EPSILON)
         return torch.nan_to_num(normals).clamp(-1.0, 1.0)
 
+    def release_geometry(self, amount: float) -> None:
+        """How far geometry may leave the field's start shape: 0 is that shape alone, 1 is free.
+
+        Fields without a start shape are always free.
+        """
+
     def load_authors_weights(self, state: dict[str, Tensor]) -> None:
         """Loads the state dict of the original release of this field; fields without a release refuse."""
         raise NotImplementedError(f"{type(self).__name__} has no published weights")

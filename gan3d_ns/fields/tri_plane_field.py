@@ -4,7 +4,7 @@ The planes follow EG3D (section 4.1); geometry is an occupancy logit, so GOF's s
 """
 
 from dataclasses import dataclass, field
-from typing import Tuple, Type
+from typing import Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +35,24 @@ class TriPlaneFieldConfig(InstantiateConfig):
     box_half_sides: Tuple[float, float, float] = (0.16, 0.16, 0.12)
     """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
     12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
+    geometry_rate: float = 0.25
+    """Scale of the decoder's logit: below 1 geometry learns more slowly than colour, which keeps dark spots of the
+    pictures from becoming holes."""
     sphere_prior_gain: float = 6.0
-    """Slope of the ellipsoid added to the logit, gain * (radius - |u|) in box units, so that the first surface faces
+    """Slope of the start shape added to the logit, per box unit (half the smallest side): the first surface faces
     outwards; larger values keep surfaces closer to it."""
-    sphere_prior_radius: float = 0.8
-    """Radius of that ellipsoid in box units."""
+    sphere_prior_radius: float = 0.75
+    """Radius of the start shape's sphere in box units."""
     envelope_radius: float = 0.92
     """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
     and learns no shape."""
     envelope_slope: float = 60.0
     """How fast the logit falls beyond the envelope, per box unit."""
+    backdrop: Optional[float] = None
+    """Height z in box units below which the start shape is matter everywhere: a wall behind the object, for pictures
+    with a background. None for objects that are seen from all around."""
+    backdrop_envelope: float = 0.0
+    """The backdrop stays below this height in box units, outside the object's envelope."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,11 @@ class TriPlaneStyles(Styles):
 class TriPlaneField(GenerativeField):
     """Sum of three plane reads -> softplus layer -> occupancy logit and colour. Colours do not depend on the view."""
 
+    geometry_release: Float[Tensor, ""]
+
     def __init__(self, config: TriPlaneFieldConfig) -> None:
         super().__init__()
+        self.register_buffer("geometry_release", torch.ones(()))
         self.config = config
         self.latent_dim = self.code_dim = config.latent_dim
         self.half_sides = config.box_half_sides
@@ -77,6 +88,9 @@ class TriPlaneField(GenerativeField):
             nn.Linear(config.plane_channels, config.decoder_dim), nn.Softplus(), nn.Linear(config.decoder_dim, 4)
         )
 
+    def release_geometry(self, amount: float) -> None:
+        self.geometry_release.fill_(amount)
+
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         scale = latents.square().mean(dim=-1, keepdim=True)
         return self.mapping_network(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
@@ -86,31 +100,37 @@ class TriPlaneField(GenerativeField):
 
     def features(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
-    ) -> tuple[Float[Tensor, "batch points hidden"], Float[Tensor, "batch points"]]:
-        """Hidden features of the decoder, and the radius in box units, at world positions."""
-        positions = positions / positions.new_tensor(self.config.box_half_sides)
-        hidden = self.decoder[1](self.decoder[0](sample_tri_planes(styles.planes, positions)))
-        return hidden, positions.norm(dim=-1)
+    ) -> Float[Tensor, "batch points hidden"]:
+        """Hidden features of the decoder at world positions."""
+        return self.decoder[1](self.decoder[0](sample_tri_planes(styles.planes, self.in_box(positions))))
+
+    def in_box(self, positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
+        """World positions in units of the planes, which span [-1, 1] on each axis."""
+        return positions / positions.new_tensor(self.config.box_half_sides)
 
     def shaped(
-        self, logits: Float[Tensor, "batch points"], radius: Float[Tensor, "batch points"]
+        self, logits: Float[Tensor, "batch points"], positions: Float[Tensor, "batch points 3"]
     ) -> Float[Tensor, "batch points"]:
-        """Decoder logits with the ellipsoid and the envelope added; ``radius`` is |u| in box units.
+        """Decoder logits, as far as they are released, with the start shape and the envelope, at world positions.
 
         Added, not clipped: a clipped logit has no gradient, and matter that reached the envelope could not leave it.
         """
         config = self.config
+        positions = positions / min(config.box_half_sides)
+        radius = positions.norm(dim=-1)
+        inside = config.sphere_prior_radius - radius
         beyond = torch.relu(radius - config.envelope_radius)
-        return (
-            logits + config.sphere_prior_gain * (config.sphere_prior_radius - radius) - config.envelope_slope * beyond
-        )
+        if config.backdrop is not None:
+            inside = torch.maximum(inside, config.backdrop - positions[..., 2])
+            beyond = torch.minimum(beyond, torch.relu(positions[..., 2] - config.backdrop_envelope))
+        scale = self.geometry_release * config.geometry_rate
+        return scale * logits + config.sphere_prior_gain * inside - config.envelope_slope * beyond
 
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
     ) -> Float[Tensor, "batch points"]:
-        hidden, radius = self.features(positions, styles)
-        head = self.decoder[2]
-        return self.shaped(F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1), radius)
+        hidden, head = self.features(positions, styles), self.decoder[2]
+        return self.shaped(F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1), positions)
 
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
@@ -134,6 +154,5 @@ class TriPlaneField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: TriPlaneStyles,
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        hidden, radius = self.features(positions, styles)
-        outputs = self.decoder[2](hidden)
-        return self.shaped(outputs[..., 0], radius), torch.sigmoid(outputs[..., 1:])
+        outputs = self.decoder[2](self.features(positions, styles))
+        return self.shaped(outputs[..., 0], positions), torch.sigmoid(outputs[..., 1:])

@@ -42,6 +42,9 @@ class GanLossConfig:
     """Weight of the smoothness of surface normals; 0 saves their cost."""
     normal_distance: float = 0.01
     """Distance of the neighbour whose normal is compared, in world units."""
+    coverage_weight: float = 0.0
+    """Weight of the transparency of the picture, mean(1 - accumulation): for photographs, which show something in every
+    pixel; it closes holes. 0 for objects on a plain background."""
     normal_ray_fraction: float = 1.0
     """Fraction of the rays whose normals are compared; fewer are cheaper."""
 
@@ -82,6 +85,8 @@ class StepPlan:
     window_half_width: float
     """In world units."""
     opacity_weight: float
+    geometry_release: float
+    """How far geometry may leave the field's start shape, 0 to 1."""
     top_k_fraction: float
     fade: float
     """Weight of the current resolution in the discriminator, 1 once it has faded in."""
@@ -135,10 +140,11 @@ class GanPipeline(VanillaPipeline):
         assert isinstance(model, GanModel)
         return model
 
-    def set_window(self, half_width: float) -> None:
-        """Sets the half width of the sampled window, in world units, for the generator and its average."""
+    def apply_plan(self, plan: StepPlan) -> None:
+        """Sets the window and the freedom of geometry, for the generator and its average alike."""
         for generator in (self.model.generator, self.model.generator_ema):
-            generator.sampler.half_width.fill_(half_width)
+            generator.sampler.half_width.fill_(plan.window_half_width)
+            generator.field.release_geometry(plan.geometry_release)
 
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
@@ -196,6 +202,8 @@ class GanPipeline(VanillaPipeline):
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
         if self.model.generator.field.geometry == "occupancy" and plan.opacity_weight > 0:
             terms["g_opacity"] = plan.opacity_weight * losses.opacity_prior(fakes.render.geometry_values)
+        if config.coverage_weight > 0:
+            terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()
         if config.normal_weight > 0:
             terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes, randomness)
         return terms
