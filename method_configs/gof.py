@@ -1,5 +1,6 @@
 """Generative Occupancy Fields (Xu et al., NeurIPS 2021) in three sizes: for a CPU, for one GPU, as published."""
 
+from dataclasses import replace
 from typing import Any, Dict
 
 import torch
@@ -8,6 +9,7 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
 from gan3d_ns.data.datamanager import GanDataManagerConfig
+from gan3d_ns.data.image_collection import ImageCollectionConfig
 from gan3d_ns.discriminators.progressive import ProgressiveDiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.engine.gan_trainer import GanAdamConfig, GanTrainerConfig
@@ -41,10 +43,10 @@ HEADS = PosePriorConfig(
 )
 
 
-def collection_presets() -> Dict[str, Dict[str, Any]]:
+def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]]:
     """Cameras and background of known collections, for the methods with their own schedules.
 
-    Photographs (black background) get a backdrop, and every pixel must show something; cut-out objects stand alone.
+    ``window`` is the schedule for the default range of 0.12; wider ranges scale it. Photographs (black background) get a backdrop, and every pixel must show something; cut-out objects stand alone.
     """
 
     def preset(pose_prior: PosePriorConfig, background: str, half_side: float, flip: bool = True) -> Dict[str, Any]:
@@ -54,6 +56,7 @@ def collection_presets() -> Dict[str, Dict[str, Any]]:
             "pipeline.model.tri_plane.backdrop": -0.5 if photographs else None,
             "pipeline.loss.coverage_weight": 1.0 if photographs else 0.0,
             "pipeline.model.pose_prior": pose_prior,
+            "window": replace(window, start=half_side, end=window.end * half_side / window.start),
             "pipeline.model.background": background,
             "pipeline.datamanager.horizontal_flip": flip,
             "pipeline.model.tri_plane.box_half_sides": (lateral, lateral, half_side),
@@ -139,6 +142,9 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
     }
 
 
+TINY_WINDOW = WindowScheduleConfig(start=0.12, end=0.03, decay=2.5e-4)
+FULL_WINDOW = WindowScheduleConfig(start=0.12, end=0.02, decay=3e-5)
+
 gof_gan_tiny = MethodSpecification(
     config=GanTrainerConfig(
         method_name="gof-gan-tiny",
@@ -147,9 +153,9 @@ gof_gan_tiny = MethodSpecification(
         steps_per_eval_batch=0,
         steps_per_eval_image=0,
         steps_per_eval_all_images=0,
-        presets=collection_presets(),
+        presets=collection_presets(TINY_WINDOW),
         curriculum=(CurriculumStage(0, 32, 8),),
-        window=WindowScheduleConfig(start=0.12, end=0.03, decay=2.5e-4),
+        window=TINY_WINDOW,
         opacity=OpacityWeightConfig(start=0.02, growth=3e-4, limit_factor=6.0),
         geometry_release_steps=300,
         top_k=TopKConfig(enabled=False),
@@ -188,10 +194,10 @@ gof_gan = MethodSpecification(
         steps_per_eval_batch=0,
         steps_per_eval_image=0,
         steps_per_eval_all_images=0,
-        presets=collection_presets(),
+        presets=collection_presets(FULL_WINDOW),
         curriculum=(CurriculumStage(0, 32, 32), CurriculumStage(10_000, 64, 32), CurriculumStage(50_000, 128, 16)),
         fade_steps=5000,
-        window=WindowScheduleConfig(start=0.12, end=0.02, decay=3e-5),
+        window=FULL_WINDOW,
         opacity=OpacityWeightConfig(start=0.02, growth=3e-5, limit_factor=6.0),
         geometry_release_steps=1000,
         top_k=TopKConfig(enabled=False),
@@ -252,7 +258,7 @@ gof_gan_paper = MethodSpecification(
         mixed_precision=True,
         optimizers=optimizers(5e-5, 2e-4, beta2=0.9, max_norm=1.0),
         pipeline=GanPipelineConfig(
-            datamanager=GanDataManagerConfig(),
+            datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(crop_size=142)),
             model=GanModelConfig(
                 field="film-siren",
                 film_siren=FilmSirenFieldConfig(),

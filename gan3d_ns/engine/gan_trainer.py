@@ -208,7 +208,8 @@ class GanTrainer(Trainer):
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
         pipeline, plan = self.pipeline, self.plan(step)
-        pipeline.apply_plan(plan)
+        pipeline.set_window(plan.window_half_width)
+        pipeline.release_geometry(plan.geometry_release)
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, self.local_rank, str(pipeline.device))
         real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)

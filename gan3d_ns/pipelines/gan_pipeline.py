@@ -140,11 +140,15 @@ class GanPipeline(VanillaPipeline):
         assert isinstance(model, GanModel)
         return model
 
-    def apply_plan(self, plan: StepPlan) -> None:
-        """Sets the window and the freedom of geometry, for the generator and its average alike."""
+    def set_window(self, half_width: float) -> None:
+        """Sets the half width of the sampled window, in world units, for the generator and its average."""
         for generator in (self.model.generator, self.model.generator_ema):
-            generator.sampler.half_width.fill_(plan.window_half_width)
-            generator.field.release_geometry(plan.geometry_release)
+            generator.sampler.half_width.fill_(half_width)
+
+    def release_geometry(self, amount: float) -> None:
+        """Sets how far geometry may leave the field's start shape, for the generator and its average."""
+        for generator in (self.model.generator, self.model.generator_ema):
+            generator.field.release_geometry(amount)
 
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
