@@ -46,7 +46,8 @@ HEADS = PosePriorConfig(
 def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]]:
     """Cameras and background of known collections, for the methods with their own schedules.
 
-    ``window`` is the schedule for the default range of 0.12; wider ranges scale it. Photographs (black background) get a backdrop, and every pixel must show something; cut-out objects stand alone.
+    ``window`` is the schedule for the default range of 0.12; wider ranges scale it. Photographs (black background) get
+    a backdrop, and every pixel must show something; cut-out objects stand alone.
     """
 
     def preset(pose_prior: PosePriorConfig, background: str, half_side: float, flip: bool = True) -> Dict[str, Any]:
