@@ -28,7 +28,7 @@ class ViewCoverage:
 
     Args:
         prior: where the cameras stand.
-        num_cameras: how many are drawn, with a fixed seed.
+        num_cameras: how many are drawn, with a fixed seed; an even number.
         device: where the results live.
     """
 
@@ -36,7 +36,10 @@ class ViewCoverage:
         self, prior: PosePrior, num_cameras: int = NUM_CAMERAS, device: Union[torch.device, str] = "cpu"
     ) -> None:
         self.config = prior.config
-        poses = prior.sample(num_cameras, torch.Generator().manual_seed(0), device)
+        poses = prior.sample(num_cameras // 2, torch.Generator().manual_seed(0), device)
+        # In mirrored pairs, as every prior is symmetric in yaw: objects are then cut alike on both sides.
+        mirrored = torch.stack((poses[:, 0], 2.0 * prior.mean_pose(device)[1] - poses[:, 1]), dim=-1)
+        poses = torch.cat((poses, mirrored))
         matrices = prior.camera_to_world(poses)
         self.rotations: Float[Tensor, "camera 3 3"] = matrices[:, :, :3]
         self.positions: Float[Tensor, "camera 3"] = matrices[:, :, 3]
@@ -61,10 +64,8 @@ class ViewCoverage:
         """Lower and upper world corner of an axis-aligned box around the seen region, a little larger than it."""
         config, tangent = self.config, math.tan(math.radians(self.config.fov_deg) / 2.0)
         corners = self.positions.new_tensor([[x, y, -1.0] for x, y in itertools.product((-tangent, tangent), repeat=2)])
-        corners = torch.nn.functional.normalize(corners, dim=-1)
-        local = torch.cat(
-            [config.near * corners, config.far * corners, self.positions.new_tensor([[0, 0, -config.far]])]
-        )
+        # The far end of a frustum is a part of a sphere; the plane that touches it bounds it.
+        local = torch.cat([config.near * torch.nn.functional.normalize(corners, dim=-1), config.far * corners])
         world = torch.einsum("cij,kj->cki", self.rotations, local) + self.positions[:, None]
         lower, upper = world.amin(dim=(0, 1)), world.amax(dim=(0, 1))
         steps = torch.linspace(0.0, 1.0, BOUNDS_STEPS + 1, device=lower.device)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
@@ -20,7 +21,7 @@ from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig, sample_positions
-from gan3d_ns.models.generator import Generator, RenderOutput
+from gan3d_ns.models.generator import Generator
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
 from gan3d_ns.viewer.render_guard import RenderGuard
@@ -149,65 +150,75 @@ class GanModel(Model):
             self._cached_styles = (key, self.styles_of(selection))
         return self._cached_styles[1]
 
-    def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch 1"]]:
-        """Rays whose nears and fars bound the object's shell for any distance of the camera from the origin.
+    @property
+    def seen_radius(self) -> float:
+        """Radius of the ball around the origin that holds all that cameras of the prior can see, in world units.
 
-        At the prior's radius these are the prior's near and far. Bounds that are there already, such as those of
-        nerfstudio's texture exporter and crop box, are respected. The second result says which rays have anything
-        between the bounds; the others keep those of the shell.
+        It reaches the corners of their frames at the far plane, so that it cuts nothing from their pictures. A field
+        may go on beyond, where no picture has shaped it.
+        """
+        prior = self.config.pose_prior
+        half_frame = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0)
+        return math.hypot(half_frame, half_frame, max(prior.far - prior.radius, prior.radius - prior.near))
+
+    def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch"]]:
+        """Rays whose nears and fars bound the object for any distance of the camera, and which rays can meet it.
+
+        From the prior's radius these are the prior's near and far. Bounds that are there already, such as those of
+        nerfstudio's texture exporter and crop box, are respected. Rays that have nothing between the bounds keep
+        those of the shell.
         """
         prior = self.config.pose_prior
         distance = rays.origins.norm(dim=-1, keepdim=True)
         nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
         fars = (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
-        valid = torch.ones_like(nears, dtype=torch.bool)
+        nearest = -(rays.origins * rays.directions).sum(dim=-1, keepdim=True)
+        half_chord = (self.seen_radius**2 - distance**2 + nearest**2).clamp(min=0.0).sqrt()
+        first, last = torch.maximum(nears, nearest - half_chord), torch.minimum(fars, nearest + half_chord)
         if rays.nears is not None and rays.fars is not None:
-            valid = torch.minimum(fars, rays.fars) > torch.maximum(nears, rays.nears)
-            nears = torch.where(valid, torch.maximum(nears, rays.nears), nears)
-            fars = torch.where(valid, torch.minimum(fars, rays.fars), fars)
-        rays.nears, rays.fars = nears, fars
-        return rays, valid
+            first, last = torch.maximum(first, rays.nears), torch.minimum(last, rays.fars)
+        valid = last > first
+        rays.nears, rays.fars = torch.where(valid, first, nears), torch.where(valid, last, fars)
+        return rays, valid[..., 0]
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
-        rays, valid = self.with_near_and_far(ray_bundle.reshape((1, -1)))
+        rays, valid = self.with_near_and_far(ray_bundle.flatten())
+        assert rays.fars is not None
+        colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
+        nothing = torch.zeros_like(rays.fars)
+        blank = (colour, rays.fars, torch.zeros_like(colour), nothing, nothing, colour)
+        outputs = {name: value.clone() for name, value in zip(OUTPUT_NAMES, blank, strict=True)}
+        if valid.any():
+            for name, value in self.named_outputs(rays[valid].reshape((1, -1))).items():
+                outputs[name][valid] = value[0]
+        return outputs
+
+    def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
+        """What rays with nears and fars see, by nerfstudio's names; depth lies at the far plane where that is nothing."""
+        assert rays.fars is not None
         styles, generator = self.current_styles(), self.shown_generator
         output = generator.render(styles, rays)
+        hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
-        surface_rgb = normals = torch.zeros_like(output.rgb)
+        surface_rgb = torch.full_like(output.rgb, 1.0 if self.config.background == "white" else 0.0)
+        normals = torch.zeros_like(output.rgb)
         if "surface_rgb" in wanted or self.config.surface_only:
-            surface_rgb = generator.surface_colour(styles, rays, output.surface_depth)
+            colour = generator.surface_colour(styles, rays, output.surface_depth)
+            surface_rgb = torch.where(hit, colour, surface_rgb)
         if "normals" in wanted:
-            normals = generator.surface_normals(styles, rays, output.surface_depth) / 2 + 0.5
-        return self.named_outputs(output, surface_rgb, normals, rays, valid[..., 0])
-
-    def named_outputs(
-        self,
-        output: RenderOutput,
-        surface_rgb: Float[Tensor, "1 ray 3"],
-        normals: Float[Tensor, "1 ray 3"],
-        rays: RayBundle,
-        valid: Tensor,
-    ) -> Dict[str, Tensor]:
-        """nerfstudio's names for what was rendered; depth lies at the far plane where nothing is seen."""
-        assert rays.fars is not None
-        hit = output.hit & valid
-        accumulation = torch.where(valid, output.accumulation, torch.zeros_like(output.accumulation))
-        seen = torch.where(accumulation > VISIBLE_ACCUMULATION, output.depth, rays.fars[..., 0])
-        depth = torch.where(hit, output.surface_depth, seen)
-        behind = 1.0 if self.config.background == "white" else 0.0
-        surface_rgb = torch.where(hit[..., None], surface_rgb, torch.full_like(surface_rgb, behind))
-        rgb = torch.where(valid[..., None], output.rgb, torch.full_like(output.rgb, behind)).clamp(0.0, 1.0)
-        outputs = {
-            "rgb": surface_rgb if self.config.surface_only else rgb,
-            "depth": depth[..., None],
-            "normals": torch.where(hit[..., None], normals, torch.zeros_like(normals)),
-            "accumulation": accumulation[..., None].clamp(0.0, 1.0),
-            "surface_hit": hit[..., None].to(rgb.dtype),
+            world = generator.surface_normals(styles, rays, output.surface_depth)
+            normals = torch.where(hit, world / 2 + 0.5, normals)
+        seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, rays.fars[..., 0])
+        return {
+            "rgb": surface_rgb if self.config.surface_only else output.rgb.clamp(0.0, 1.0),
+            "depth": torch.where(output.hit, output.surface_depth, seen)[..., None],
+            "normals": normals,
+            "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
+            "surface_hit": hit.to(output.rgb.dtype),
             "surface_rgb": surface_rgb,
         }
-        return {name: outputs[name][0] for name in OUTPUT_NAMES}
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
