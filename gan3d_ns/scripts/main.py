@@ -1,0 +1,61 @@
+"""`gan3d`: meshes, pictures and imports from the command line."""
+
+import sys
+from dataclasses import dataclass
+from typing import Optional, Sequence, Union
+
+import tyro
+from typing_extensions import Annotated
+
+from gan3d_ns.scripts.export_mesh import ExportMesh
+from gan3d_ns.scripts.import_gof import ImportGof
+from gan3d_ns.scripts.sample import Sample
+
+# A single subcommand is no union; tyro's own way round is a suppressed second one.
+Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None, tyro.conf.Suppress]]
+Gof = Union[Annotated[ImportGof, tyro.conf.subcommand("gof")], Annotated[None, tyro.conf.Suppress]]
+
+
+@dataclass
+class Export:
+    """Turn objects of a run into files."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[Mesh]
+
+    def main(self) -> None:
+        """Runs the chosen exporter."""
+        assert self.what is not None
+        self.what.main()
+
+
+@dataclass
+class Import:
+    """Turn weights of a published release into a run."""
+
+    what: tyro.conf.OmitSubcommandPrefixes[Gof]
+
+    def main(self) -> None:
+        """Runs the chosen importer."""
+        assert self.what is not None
+        self.what.main()
+
+
+Command = Union[
+    Annotated[Export, tyro.conf.subcommand("export")],
+    Annotated[Sample, tyro.conf.subcommand("sample")],
+    Annotated[Import, tyro.conf.subcommand("import")],
+]
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    """The console script; without arguments those of the process."""
+    tyro.cli(
+        Command,
+        prog="gan3d",
+        description="Meshes, sheets of pictures and imported weights for gan3d_ns: see each command's --help.",
+        args=arguments,
+    ).main()  # pyright: ignore
+
+
+if __name__ == "__main__":
+    sys.exit(main())
