@@ -208,8 +208,11 @@ class GanModel(Model):
             colour = generator.surface_colour(styles, rays, output.surface_depth)
             surface_rgb = torch.where(hit, colour, surface_rgb)
         if "normals" in wanted:
-            world = generator.surface_normals(styles, rays, output.surface_depth)
-            normals = torch.where(hit, world / 2 + 0.5, normals)
+            # Matter may be seen without an entry into it, where a crop box cuts it: exporters want a normal there too.
+            matter = hit | (output.accumulation > VISIBLE_ACCUMULATION)[..., None]
+            depth = torch.where(output.hit, output.surface_depth, output.depth)
+            world = generator.surface_normals(styles, rays, depth)
+            normals = torch.where(matter, world / 2 + 0.5, normals)
         seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, rays.fars[..., 0])
         return {
             "rgb": surface_rgb if self.config.surface_only else output.rgb.clamp(0.0, 1.0),
