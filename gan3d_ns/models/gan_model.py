@@ -78,6 +78,7 @@ class PseudoDistanceField(nn.Module):
         super().__init__()
         self._model = (model,)
 
+    @torch.no_grad()  # nothing differentiates it, and the exact gradient may have no graph
     def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
         """Pseudo-distance in world units at world positions."""
         (model,) = self._model
