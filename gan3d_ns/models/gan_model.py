@@ -196,7 +196,7 @@ class GanModel(Model):
         return outputs
 
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
-        """What rays with nears and fars see, by nerfstudio's names; depth lies at the far plane where that is nothing."""
+        """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
         assert rays.fars is not None
         styles, generator = self.current_styles(), self.shown_generator
         output = generator.render(styles, rays)
