@@ -1,0 +1,58 @@
+"""One short run for each registered method of this package; every test of this folder reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded_training import TrainedRun, train
+from tiny_runs import set_path, tiny_config
+
+STEPS = 5
+FORM: dict[str, Any] = {
+    "pipeline.model.film_siren.sphere_prior_gain": 6.0,
+    "pipeline.model.tri_plane.backdrop": None,
+    "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
+    "pipeline.loss.normal_weight": 0.05,
+    "steps_per_save": 2,
+    "save_only_latest_checkpoint": False,
+}
+"""A surface even without training, so that exporters have something to export; checkpoints of steps 2 and 4."""
+
+
+def gan_method_names() -> list[str]:
+    """The methods of this package, as nerfstudio's registry finds them: a later one is covered without an edit."""
+    from nerfstudio.plugins.registry import discover_methods
+
+    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+
+    methods, _ = discover_methods()
+    return sorted(name for name, config in methods.items() if isinstance(config, GanTrainerConfig))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "trained" in metafunc.fixturenames:
+        metafunc.parametrize("trained", gan_method_names(), indirect=True, scope="session")
+
+
+def contract_config(method_name: str, folder: Path) -> Any:
+    """A registered method, shrunk, with a surface from the start; settings that it does not have are left out."""
+    config = tiny_config(method_name, folder, STEPS)
+    for path, value in FORM.items():
+        set_path(config, path, value)
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """Five steps of a method, with checkpoints after three of them and at the end."""
+    return train(contract_config(request.param, tmp_path_factory.mktemp(request.param)))
+
+
+@pytest.fixture(scope="session")
+def pipeline(trained: TrainedRun) -> Any:
+    """The run as viewer, render and export open it."""
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    return eval_setup(trained.config_file)[1]

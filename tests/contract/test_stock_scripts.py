@@ -1,0 +1,174 @@
+"""nerfstudio's own commands open a run of every registered method and write files that say something."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import trimesh
+from recorded_training import TrainedRun
+
+SMALL_POINTS = {"num_points": 800, "num_rays_per_batch": 512, "remove_outliers": False}
+SLACK = 0.02
+"""Of the box: TSDF voxels and Poisson surfaces stand a little off the points that they were made of."""
+
+
+@pytest.fixture(autouse=True)
+def without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nerfstudio asks for ffmpeg even where single pictures are written."""
+    from nerfstudio.utils import install_checks
+
+    monkeypatch.setattr(install_checks, "check_ffmpeg_installed", lambda: None)
+
+
+def box_of(pipeline: Any) -> np.ndarray:
+    return pipeline.datamanager.train_dataset.scene_box.aabb.numpy()
+
+
+def assert_inside(points: np.ndarray, pipeline: Any, slack: float = SLACK) -> None:
+    low, high = box_of(pipeline)
+    assert len(points) > 0
+    assert np.isfinite(points).all()
+    assert (points >= low - slack).all() and (points <= high + slack).all(), (points.min(0), points.max(0))
+
+
+def assert_is_a_picture(path: Path, height: int, width: int) -> None:
+    """Right size, and neither black nor one colour."""
+    picture = imageio.imread(path)
+    assert picture.shape[:2] == (height, width)
+    assert np.ptp(picture[..., :3]) > 10, f"{path} is of one colour"
+
+
+def camera_path_file(folder: Path, frames: int, side: int) -> Path:
+    """What the viewer's render panel saves: cameras on a circle around the object, as row-major matrices."""
+    cameras = []
+    for index in range(frames):
+        yaw = 0.3 * index
+        right, backward = (math.cos(yaw), 0.0, -math.sin(yaw)), (math.sin(yaw), 0.0, math.cos(yaw))
+        matrix = np.eye(4)
+        matrix[:3, 0], matrix[:3, 1], matrix[:3, 2], matrix[:3, 3] = right, (0.0, 1.0, 0.0), backward, backward
+        cameras.append({"camera_to_world": matrix.flatten().tolist(), "fov": 14.0, "aspect": 1.0})
+    path = {"camera_type": "perspective", "render_height": side, "render_width": side, "seconds": 1.0, "fps": frames}
+    file = folder / "camera_path.json"
+    file.write_text(json.dumps({**path, "camera_path": cameras}))
+    return file
+
+
+def test_render_camera_path(trained: TrainedRun, tmp_path: Path) -> None:
+    from nerfstudio.scripts.render import RenderCameraPath
+
+    RenderCameraPath(
+        load_config=trained.config_file,
+        camera_path_filename=camera_path_file(tmp_path, frames=2, side=16),
+        output_path=tmp_path / "frames",
+        output_format="images",
+        rendered_output_names=["rgb", "depth", "normals", "accumulation"],
+    ).main()
+    frames = sorted((tmp_path / "frames").iterdir())
+    assert len(frames) == 2
+    for frame in frames:
+        assert_is_a_picture(frame, 16, 4 * 16)
+
+
+def test_render_interpolated(trained: TrainedRun, tmp_path: Path) -> None:
+    from nerfstudio.scripts.render import RenderInterpolated
+
+    RenderInterpolated(
+        load_config=trained.config_file,
+        output_path=tmp_path / "frames",
+        output_format="images",
+        image_format="png",
+        interpolation_steps=1,
+        rendered_output_names=["rgba"],
+    ).main()
+    frames = sorted((tmp_path / "frames").iterdir())
+    assert frames
+    picture = imageio.imread(frames[0])
+    assert picture.shape == (32, 32, 4)
+    assert np.ptp(picture[..., 3]) > 10, "alpha tells the object from the background"
+
+
+def test_eval(trained: TrainedRun, tmp_path: Path) -> None:
+    from nerfstudio.scripts.eval import ComputePSNR
+
+    file, pictures = tmp_path / "results.json", tmp_path / "pictures"
+    ComputePSNR(load_config=trained.config_file, output_path=file, render_output_path=pictures).main()
+    results = json.loads(file.read_text())
+    assert results["method_name"] == trained.config.method_name
+    assert all(math.isfinite(value) for value in results["results"].values())
+    assert len(list(pictures.iterdir())) == trained.config.pipeline.datamanager.dataparser.num_virtual_views
+
+
+@pytest.mark.parametrize("normal_method", ["model_output", "open3d"])
+def test_export_point_cloud(normal_method: Any, trained: TrainedRun, pipeline: Any, tmp_path: Path) -> None:
+    import open3d
+    from nerfstudio.scripts.exporter import ExportPointCloud
+
+    ExportPointCloud(trained.config_file, tmp_path, normal_method=normal_method, **SMALL_POINTS).main()
+    cloud = open3d.io.read_point_cloud(str(tmp_path / "point_cloud.ply"))
+    assert_inside(np.asarray(cloud.points), pipeline, slack=1e-4)
+    assert np.asarray(cloud.colors).shape == np.asarray(cloud.points).shape
+    assert np.ptp(np.asarray(cloud.colors)) > 0.02
+    lengths = np.linalg.norm(np.asarray(cloud.normals), axis=1)
+    np.testing.assert_allclose(lengths, 1.0, atol=1e-2)
+    outward = (np.asarray(cloud.normals) * np.asarray(cloud.points)).sum(axis=1)
+    assert (outward > 0).mean() > 0.7, "the first surface is a ball: its normals point away from its centre"
+
+
+def test_export_tsdf(trained: TrainedRun, pipeline: Any, tmp_path: Path) -> None:
+    from nerfstudio.scripts.exporter import ExportTSDFMesh
+
+    low, high = (tuple(side) for side in box_of(pipeline).tolist())
+    ExportTSDFMesh(
+        trained.config_file,
+        tmp_path,
+        downscale_factor=1,
+        resolution=[24, 24, 24],
+        bounding_box_min=low,
+        bounding_box_max=high,
+        texture_method="nerf",
+        num_pixels_per_side=64,
+    ).main()
+    raw = trimesh.load(tmp_path / "tsdf_mesh.ply")
+    textured = trimesh.load(tmp_path / "mesh.obj", process=False)
+    for mesh in (raw, textured):
+        assert isinstance(mesh, trimesh.Trimesh)
+        assert len(mesh.faces) > 20
+        assert_inside(mesh.vertices, pipeline)
+    assert_is_a_picture(tmp_path / "material_0.png", 64, 64)
+
+
+def test_export_poisson(trained: TrainedRun, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open3d
+    from nerfstudio.scripts.exporter import ExportPoissonMesh
+
+    reconstruct = open3d.geometry.TriangleMesh.create_from_point_cloud_poisson
+    mesh_class = open3d.geometry.TriangleMesh
+    # Many threads on few cores wait for each other: the same surface takes a hundred times as long.
+    monkeypatch.setattr(
+        mesh_class, "create_from_point_cloud_poisson", lambda cloud, depth: reconstruct(cloud, depth=depth, n_threads=1)
+    )
+    ExportPoissonMesh(
+        trained.config_file, tmp_path, texture_method="point_cloud", save_point_cloud=True, **SMALL_POINTS
+    ).main()
+    mesh = open3d.io.read_triangle_mesh(str(tmp_path / "poisson_mesh.ply"))
+    assert len(mesh.triangles) > 20
+    assert_inside(np.asarray(mesh.vertices), pipeline, slack=0.05)
+    assert (tmp_path / "point_cloud.ply").stat().st_size > 0
+
+
+def test_export_cameras(trained: TrainedRun, tmp_path: Path) -> None:
+    from nerfstudio.scripts.exporter import ExportCameraPoses
+
+    ExportCameraPoses(trained.config_file, tmp_path).main()
+    for name in ("transforms_train.json", "transforms_eval.json"):
+        frames = json.loads((tmp_path / name).read_text())
+        assert len(frames) == trained.config.pipeline.datamanager.dataparser.num_virtual_views
+        positions = np.array([frame["transform"] for frame in frames])[:, :3, 3]
+        radius = trained.config.pipeline.model.pose_prior.radius
+        np.testing.assert_allclose(np.linalg.norm(positions, axis=1), radius, rtol=1e-3)
