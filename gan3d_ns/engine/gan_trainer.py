@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Tuple, Type
@@ -172,9 +174,23 @@ class GanTrainer(Trainer):
         self.reseeds_left = config.hollow_reseeds
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        super().setup(test_mode)
-        if test_mode == "val":
-            self.pipeline.datamanager.load_collection(self.config.largest_resolution)
+        with self.closing_the_viewer_on_errors():
+            super().setup(test_mode)
+            if test_mode == "val":
+                self.pipeline.datamanager.load_collection(self.config.largest_resolution)
+
+    def train(self) -> None:
+        with self.closing_the_viewer_on_errors():
+            super().train()
+
+    @contextmanager
+    def closing_the_viewer_on_errors(self) -> Iterator[None]:
+        """Stops the viewer when an error ends the training: its threads would keep the process alive for ever."""
+        try:
+            yield
+        except Exception:
+            self.shutdown()
+            raise
 
     def plan(self, step: int) -> StepPlan:
         """What the schedules say about a step."""
