@@ -9,12 +9,15 @@ from typing import Union
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import logsigmoid, normalize
 
 from gan3d_ns.cameras.pose_prior import PosePrior
 
 NUM_CAMERAS = 64
 SEEN_BY_FRACTION = 0.25
 """A place counts as seen where this fraction of the cameras has it in its frustum: fewer never shaped it."""
+BORDER_SOFTNESS = 0.005
+"""World units over which a camera's frustum fades out: it rounds the corners that many frusta cut into the border."""
 FACING_SHARPNESS = 8.0
 """How strongly a surface is looked at by the cameras in front of it rather than by all of them."""
 BOUNDS_STEPS = 32
@@ -43,14 +46,13 @@ class ViewCoverage:
         matrices = prior.camera_to_world(poses)
         self.rotations: Float[Tensor, "camera 3 3"] = matrices[:, :, :3]
         self.positions: Float[Tensor, "camera 3"] = matrices[:, :, 3]
-        self.num_witnesses = max(1, round(SEEN_BY_FRACTION * num_cameras))
 
     def margin(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """How far inside the seen region points lie, in world units; negative outside.
 
-        For one camera: the smallest of t - near, far - t and the distance to the frame's border, measured at the
-        point's depth. The region is what a quarter of the cameras sees, so the value is that of the camera at this
-        rank.
+        For camera i, m_i is the smallest of t - near, far - t and the distance to the frame's border at the point's
+        depth. The fraction of cameras that see a point is the mean of sigmoid(m_i / softness); the margin is softness
+        times its log odds over those of `SEEN_BY_FRACTION`, for one camera m_i and a constant.
         """
         config = self.config
         local = torch.einsum("cji,cpj->cpi", self.rotations, points[None] - self.positions[:, None])
@@ -58,14 +60,17 @@ class ViewCoverage:
         frame = math.tan(math.radians(config.fov_deg) / 2.0) * -local[..., 2]
         lateral = frame - local[..., :2].abs().amax(dim=-1)
         margins = torch.minimum(torch.minimum(distance - config.near, config.far - distance), lateral)
-        return margins.topk(self.num_witnesses, dim=0).values[-1]
+        scaled = margins / BORDER_SOFTNESS
+        # The mean over the cameras cancels between the two; in logarithms, because far inside nothing else is left.
+        odds = logsigmoid(scaled).logsumexp(dim=0) - logsigmoid(-scaled).logsumexp(dim=0)
+        return BORDER_SOFTNESS * (odds - math.log(SEEN_BY_FRACTION / (1.0 - SEEN_BY_FRACTION)))
 
     def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
         """Lower and upper world corner of an axis-aligned box around the seen region, a little larger than it."""
         config, tangent = self.config, math.tan(math.radians(self.config.fov_deg) / 2.0)
         corners = self.positions.new_tensor([[x, y, -1.0] for x, y in itertools.product((-tangent, tangent), repeat=2)])
         # The far end of a frustum is a part of a sphere; the plane that touches it bounds it.
-        local = torch.cat([config.near * torch.nn.functional.normalize(corners, dim=-1), config.far * corners])
+        local = torch.cat([config.near * normalize(corners, dim=-1), config.far * corners])
         world = torch.einsum("cij,kj->cki", self.rotations, local) + self.positions[:, None]
         lower, upper = world.amin(dim=(0, 1)), world.amax(dim=(0, 1))
         steps = torch.linspace(0.0, 1.0, BOUNDS_STEPS + 1, device=lower.device)
@@ -81,6 +86,6 @@ class ViewCoverage:
         normal where cameras stood all around, the nearest of the prior's directions where they stood in front only.
         A view-dependent colour was never trained in any other direction.
         """
-        directions = -torch.nn.functional.normalize(self.positions, dim=-1)
+        directions = -normalize(self.positions, dim=-1)
         weights = torch.softmax(FACING_SHARPNESS * (-normals @ directions.T), dim=-1)
-        return torch.nn.functional.normalize(weights @ directions, dim=-1)
+        return normalize(weights @ directions, dim=-1)

@@ -17,9 +17,9 @@ WALL_SLOPE = 100.0
 class SeenObject:
     """Logits, normals and colours of one object.
 
-    A place that few of the prior's cameras have in their frustum (`ViewCoverage`) was shaped by nothing, and matter
-    there is cut off: the logit is the smaller one of the field's and of a ramp that crosses the level on the border.
-    Where matter reaches the border the mesh gets a wall.
+    A place that few of the prior's cameras have in their frustum (`ViewCoverage`), or that lies outside the field's own
+    box, was shaped by nothing, and matter there is cut off: the logit is the smaller one of the field's and of a ramp
+    that crosses the level on the border. Where matter reaches the border the mesh gets a wall.
 
     Args:
         field: the family of objects.
@@ -36,9 +36,24 @@ class SeenObject:
         """The field's own logits, without walls."""
         return self.field.geometry_logits(points[None], self.styles)[0]
 
+    def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+        """Lower and upper world corner of the box to search."""
+        lower, upper = self.coverage.bounds()
+        if self.field.half_sides is not None:
+            half_sides = lower.new_tensor(self.field.half_sides)
+            lower, upper = torch.maximum(lower, -half_sides), torch.minimum(upper, half_sides)
+        return lower, upper
+
+    def margin(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
+        """How far inside the border points lie, in world units; negative outside."""
+        margin = self.coverage.margin(points)
+        if self.field.half_sides is not None:
+            margin = torch.minimum(margin, (points.new_tensor(self.field.half_sides) - points.abs()).amin(dim=-1))
+        return margin
+
     def logits(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
         """The field's logits with the walls; keeps note of the range of what was seen."""
-        values, margin = self.field_logits(points), self.coverage.margin(points)
+        values, margin = self.field_logits(points), self.margin(points)
         seen = values[margin > 0]
         if len(seen) > 0:
             self.lowest, self.highest = min(self.lowest, float(seen.min())), max(self.highest, float(seen.max()))
@@ -46,7 +61,7 @@ class SeenObject:
 
     def normals(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
         """Unit normals of the field; zero on walls, where the mesher takes those of its faces."""
-        on_wall = self.level + WALL_SLOPE * self.coverage.margin(points) < self.field_logits(points)
+        on_wall = self.level + WALL_SLOPE * self.margin(points) < self.field_logits(points)
         return self.field.normals(points[None], self.styles)[0] * ~on_wall[:, None]
 
     def colours(self, points: Float[Tensor, "point 3"], normals: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:

@@ -79,7 +79,6 @@ def mesh_of_seed(model: "GanModel", seed: int, truncation: float, extraction: "M
     Raises:
         UserError: there is no surface at the level; says between which values the logits lie.
     """
-    import torch
     from nerfstudio.utils.rich_utils import CONSOLE
     from rich.progress import Progress
 
@@ -91,18 +90,13 @@ def mesh_of_seed(model: "GanModel", seed: int, truncation: float, extraction: "M
     coverage = ViewCoverage(model.pose_prior, device=model.device)
     styles = model.styles_of(LatentSelection(seed=seed, truncation=truncation))
     surface = SeenObject(model.shown_generator.field, styles, coverage, extraction.level)
-    lower, upper = coverage.bounds()
-    if surface.field.half_sides is not None:
-        half_sides = lower.new_tensor(surface.field.half_sides)
-        lower, upper = torch.maximum(lower, -half_sides), torch.minimum(upper, half_sides)
     with Progress(console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bar:
         task = bar.add_task(f"seed {seed}: looking for the surface", total=None)
         try:
             mesh = extract_mesh(
                 extraction,
                 surface.logits,
-                lower,
-                upper,
+                *surface.bounds(),
                 normal_fn=surface.normals,
                 colour_fn=surface.colours,
                 progress=lambda done, asked: bar.update(task, completed=done, total=asked),

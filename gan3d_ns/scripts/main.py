@@ -1,6 +1,7 @@
 """`gan3d`: meshes, pictures and imports from the command line."""
 
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Optional, Sequence, Union
 
@@ -49,6 +50,8 @@ Command = Union[
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """The console script; without arguments those of the process."""
+    # What torch announces to the authors of nerfstudio says nothing to the user of a command.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     tyro.cli(
         Command,
         prog="gan3d",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,10 +76,7 @@ def read_run_config(config_path: Path) -> GanTrainerConfig:
             f"{config_path} names {strange[0].rpartition('/')[2]}, which no run of gan3d_ns contains; reading it could "
             "run code. Take the config.yml that the training wrote."
         )
-    with warnings.catch_warnings():
-        # Torch's announcements to nerfstudio's authors.
-        warnings.simplefilter("ignore", FutureWarning)
-        # All methods first: nerfstudio's circular imports work in this order.
-        import nerfstudio.configs.method_configs  # noqa: F401
+    # All methods first: nerfstudio's circular imports work in this order.
+    import nerfstudio.configs.method_configs  # noqa: F401
 
     return yaml.load(text, Loader=yaml.Loader)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
-from gan3d_ns.cameras.view_coverage import ViewCoverage
+from gan3d_ns.cameras.view_coverage import BORDER_SOFTNESS, ViewCoverage
 
 PRESETS = ("celeba", "cats", "carla", "procedural")
 
@@ -30,17 +30,24 @@ def sees(config: PosePriorConfig, position: torch.Tensor, rotation: torch.Tensor
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_margin_is_positive_where_a_quarter_of_the_cameras_sees_the_point(name: str) -> None:
     coverage = coverage_of(name)
-    points = torch.empty(200, 3).uniform_(-0.25, 0.25)
-    for point, margin in zip(points, coverage.margin(points), strict=True):
+    points = torch.empty(300, 3).uniform_(-0.25, 0.25)
+    # The border is soft: right at it a neighbouring camera may decide.
+    clear = coverage.margin(points).abs() > BORDER_SOFTNESS
+    assert clear.float().mean() > 0.8
+    for point, margin in zip(points[clear], coverage.margin(points[clear]), strict=True):
         cameras = zip(coverage.positions, coverage.rotations, strict=True)
         count = sum(sees(coverage.config, position, rotation, point) for position, rotation in cameras)
-        assert (float(margin) > 0) == (count >= 4)
+        assert (count >= 3) if float(margin) > 0 else (count <= 5)
 
 
-def test_the_margin_at_the_origin_is_the_way_to_the_nearest_side() -> None:
-    coverage = coverage_of("celeba")
-    expected = min(0.12, math.tan(math.radians(6.0)))
-    torch.testing.assert_close(coverage.margin(torch.zeros(1, 3)), torch.tensor([expected]), atol=1e-6, rtol=0)
+def test_for_a_single_place_the_margin_is_the_way_to_the_nearest_side() -> None:
+    """Up to a constant of the soft border."""
+    coverage = ViewCoverage(PosePrior(PosePriorConfig(distribution="fixed")))
+    tangent = math.tan(math.radians(6.0))
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.1], [0.05, 0.0, 0.0], [0.0, -0.13, 0.0]])
+    expected = torch.tensor([tangent, 0.02, tangent - 0.05, tangent - 0.13])
+    constant = BORDER_SOFTNESS * math.log(3.0)
+    torch.testing.assert_close(coverage.margin(points), expected + constant, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -43,7 +43,7 @@ def object_of(radius: float, level: float = 0.0) -> SeenObject:
 
 
 def mesh_of(surface: SeenObject, resolution: int = 32) -> Mesh:
-    lower, upper = surface.coverage.bounds()
+    lower, upper = surface.bounds()
     return extract_mesh(
         MeshExtractionConfig(resolution=resolution, level=surface.level),
         surface.logits,
@@ -64,16 +64,21 @@ def test_an_object_that_was_seen_is_left_alone() -> None:
     )
 
 
-def test_matter_beyond_the_cameras_is_cut_by_walls() -> None:
+@pytest.mark.parametrize("half_sides", [None, (0.14, 0.15, 0.13)])
+def test_matter_beyond_the_cameras_and_the_box_is_cut_by_walls(half_sides) -> None:
     surface = object_of(0.16)
+    surface.field.half_sides = half_sides
     mesh = mesh_of(surface)
     assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).is_watertight
     vertices = torch.from_numpy(mesh.vertices)
-    margin = surface.coverage.margin(vertices)
+    margin = surface.margin(vertices)
     assert (margin > -1e-3).all()
     on_wall = vertices.norm(dim=-1) < 0.15
     assert on_wall.any() and (~on_wall).any()
     assert mesh.normals is not None
+    if half_sides is not None:
+        back = vertices[:, 2] < -0.1299
+        assert (torch.from_numpy(mesh.normals)[back & (vertices[:, :2].norm(dim=-1) < 0.05)][:, 2] < -0.99).all()
     norms = torch.from_numpy(mesh.normals).norm(dim=-1)
     torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-4, rtol=0)
 
@@ -81,7 +86,7 @@ def test_matter_beyond_the_cameras_is_cut_by_walls() -> None:
 @pytest.mark.parametrize(("radius", "level"), [(9.0, 0.0), (0.05, 100.0)])
 def test_full_or_empty_space_is_no_object(radius: float, level: float) -> None:
     surface = object_of(radius, level)
-    lower, upper = surface.coverage.bounds()
+    lower, upper = surface.bounds()
     surface.logits(lower + (upper - lower) * torch.rand(1000, 3))
     with pytest.raises(UserError, match=r"no surface at level .*: logits span \[.*pass --level"):
         surface.require_surface()
