@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import imageio.v3 as imageio
 import torch
@@ -115,7 +115,7 @@ class GanTrainerConfig(TrainerConfig):
 
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""
-        if self.experiment_name is None and self.pipeline.datamanager.data is None and self.data is None:
+        if self.experiment_name is None and self.pictures is None:
             self.experiment_name = BUILT_IN_NAME
         super().set_experiment_name()
 
@@ -127,12 +127,18 @@ class GanTrainerConfig(TrainerConfig):
         """
         chosen = self.preset
         if chosen == "auto":
-            without_data = (self.pipeline.datamanager.data or self.data) is None
-            chosen = BUILT_IN_PRESET if without_data and BUILT_IN_PRESET in self.presets else self.base_preset
+            built_in = self.pictures is None and BUILT_IN_PRESET in self.presets
+            chosen = BUILT_IN_PRESET if built_in else self.base_preset
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
         return changed
+
+    @property
+    def pictures(self) -> Optional[Path]:
+        """The folder of pictures, whichever flag gave it; None means the built-in collection."""
+        datamanager = self.pipeline.datamanager
+        return self.data or datamanager.data or datamanager.dataparser.data
 
     @property
     def largest_resolution(self) -> int:
@@ -403,8 +409,10 @@ class GanTrainer(Trainer):
         panel, health = self.write_panel(self.step)
         run = self.base_dir / "config.yml"
         resume = f"ns-train {self.config.method_name} --load-dir {self.checkpoint_dir}"
-        if self.config.pipeline.datamanager.data is not None:
-            resume += f" --data {self.config.pipeline.datamanager.data}"
+        if self.config.pictures is not None:
+            resume += f" --data {self.config.pictures}"
+        if self.config.preset != "auto":
+            resume += f" --preset {self.config.preset}"
         CONSOLE.print(
             Panel(
                 f"Samples: {panel}  (surface on {health.hit_rate:.0%} of the rays)\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def write_path(config: Any, path: str, value: Any) -> None:
 def apply_preset(config: Any, presets: Mapping[str, Preset], chosen: str, base: str) -> list[str]:
     """Moves a config from the numbers of preset ``base`` to those of ``chosen``; returns the paths that changed.
 
-    A value that differs from the base preset's was set by the user and stays.
+    A number that differs from the base preset's was set by the user and stays; the others of its group move.
 
     Raises:
         UserError: no such preset.
@@ -37,8 +38,22 @@ def apply_preset(config: Any, presets: Mapping[str, Preset], chosen: str, base: 
         raise UserError(f"there is no preset '{chosen}' for this method; choose one of: {', '.join(presets)}.")
     changed = []
     for path, value in presets[chosen].items():
-        untouched = path not in presets[base] or read_path(config, path) == presets[base][path]
-        if untouched and read_path(config, path) != value:
-            write_path(config, path, value)
+        current = read_path(config, path)
+        wanted = moved(current, presets[base][path], value) if path in presets[base] else value
+        if current != wanted:
+            write_path(config, path, wanted)
             changed.append(path)
     return changed
+
+
+def moved(current: Any, base: Any, chosen: Any) -> Any:
+    """``chosen`` where ``current`` still is ``base``, else ``current``; inside dataclasses and tuples part by part."""
+    if current == base:
+        return chosen
+    if dataclasses.is_dataclass(current) and type(current) is type(base) is type(chosen):
+        names = [entry.name for entry in dataclasses.fields(current) if entry.init]
+        parts = {name: moved(getattr(current, name), getattr(base, name), getattr(chosen, name)) for name in names}
+        return dataclasses.replace(current, **parts)  # pyright: ignore[reportArgumentType]
+    if isinstance(current, tuple) and isinstance(chosen, tuple) and len(current) == len(base) == len(chosen):
+        return tuple(moved(*parts) for parts in zip(current, base, chosen, strict=True))
+    return current
