@@ -86,6 +86,8 @@ class GanTrainerConfig(TrainerConfig):
     """Resolution, batch and learning rates from a step on."""
     fade_steps: int = 0
     """Steps over which the discriminator takes in a new resolution."""
+    fade_first_resolution: bool = True
+    """Fade in the first resolution too, against pictures of half its side, as published."""
     window: WindowScheduleConfig = field(default_factory=WindowScheduleConfig)
     """How the sampled window around the surface shrinks."""
     opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
@@ -202,6 +204,7 @@ class GanTrainer(Trainer):
         """What the schedules say about a step."""
         config = self.config
         stage = stage_at(config.curriculum, step)
+        unfaded = stage.resolution == config.curriculum[0].resolution and not config.fade_first_resolution
         return StepPlan(
             resolution=stage.resolution,
             batch_size=stage.batch_size,
@@ -211,7 +214,7 @@ class GanTrainer(Trainer):
             opacity_weight=config.opacity.value(step),
             geometry_release=fade_alpha(step, 0, config.geometry_release_steps),
             top_k_fraction=config.top_k.value(step),
-            fade=fade_at(config.curriculum, step, config.fade_steps),
+            fade=1.0 if unfaded else fade_at(config.curriculum, step, config.fade_steps),
             penalise=step % config.pipeline.loss.penalty_interval == 0,
             batch_split=stage.batch_split,
         )

@@ -26,7 +26,7 @@ class TriPlaneFieldConfig(InstantiateConfig):
     _target: Type = field(default_factory=lambda: TriPlaneField)
     latent_dim: int = 64
     """Length of the latent vector; also the width of the mapping network."""
-    generator_channels: Tuple[int, ...] = (64, 64, 48, 32)
+    generator_channels: Tuple[int, ...] = (64, 64, 48, 32, 24)
     """Channels of the 2D generator at sides 4, 8, 16, ...: as many entries as doublings plus one."""
     plane_channels: int = 8
     """Features of a plane."""
@@ -43,6 +43,9 @@ class TriPlaneFieldConfig(InstantiateConfig):
     outwards; larger values keep surfaces closer to it."""
     sphere_prior_radius: float = 0.75
     """Radius of the start shape's sphere in box units."""
+    max_displacement: Optional[float] = None
+    """How far, in box units, surfaces may lie from the start shape's: a soft bound on the decoder's logit. None leaves
+    them free inside the envelope. About .3 suits heads and prevents pits and floating shards."""
     envelope_radius: float = 0.92
     """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
     and learns no shape."""
@@ -123,8 +126,11 @@ class TriPlaneField(GenerativeField):
         if config.backdrop is not None:
             inside = torch.maximum(inside, config.backdrop - positions[..., 2])
             beyond = torch.minimum(beyond, torch.relu(positions[..., 2] - config.backdrop_envelope))
-        scale = self.geometry_release * config.geometry_rate
-        return scale * logits + config.sphere_prior_gain * inside - config.envelope_slope * beyond
+        logits = self.geometry_release * config.geometry_rate * logits
+        if config.max_displacement is not None:
+            bound = config.sphere_prior_gain * config.max_displacement
+            logits = bound * torch.tanh(logits / bound)
+        return logits + config.sphere_prior_gain * inside - config.envelope_slope * beyond
 
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles

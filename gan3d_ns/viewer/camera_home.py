@@ -1,4 +1,7 @@
-"""Where a browser starts: on the prior's mean pose, looking at the object, with the world's up direction."""
+"""Where a browser starts: on the prior's mean pose, looking at the object, with the world's up direction.
+
+With it come the other things that nerfstudio's viewer starts with and that suit rooms better than small objects.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,9 @@ STEEPEST = math.radians(85.0)
 """Straight above the object a view has no up direction."""
 FRUSTUM_SCALE = 0.35
 """nerfstudio's default is made for wide lenses; the narrow ones of a pose prior would be dots."""
+CPU_MAX_RES = 256
+"""Largest side of a picture at the start where there is no GPU: a quarter of the work of nerfstudio's 512, so that
+pictures follow a training more closely too. The panel's "Max res" changes it."""
 BUTTON_OFFSET = 0.75
 """Places the button right below the latent controls, see there."""
 
@@ -56,6 +62,8 @@ class CameraHome(ViewerControl):
         super()._setup(viewer)
         if viewer.config.camera_frustum_scale == ViewerConfig().camera_frustum_scale:
             viewer.config.camera_frustum_scale = FRUSTUM_SCALE
+        if viewer.get_model().device.type == "cpu":
+            viewer.control_panel._max_res.value = CPU_MAX_RES
         self.viser_server.scene.set_up_direction(WORLD_UP)
         button = self.viser_server.gui.add_button(
             "Front view", order=viewer.stats_markdown.order + BUTTON_OFFSET, icon=viser.Icon.HOME

@@ -67,10 +67,10 @@ class LatentControls(ViewerControl):
             hint="0 is the average object, 1 the full variety",
         )
         self.second_seed = ViewerNumber(
-            "Second seed", whole_seed(seed + 1), cb_hook=self.redraw, hint="Where the slider below leads"
+            "Second seed", whole_seed(seed + 1), cb_hook=self.redraw, hint="Where the interpolation leads"
         )
         self.interpolation = ViewerSlider(
-            "Towards it", 0.0, 0.0, 1.0, 0.01, cb_hook=self.redraw, hint="0 is the first seed, 1 the second"
+            "Interpolation", 0.0, 0.0, 1.0, 0.01, cb_hook=self.redraw, hint="0 is the first seed, 1 the second"
         )
 
     @property
