@@ -1,0 +1,132 @@
+"""The object that viewer, render and exports show: its latent, its cached styles, and the rays that can meet it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from nerfstudio.data.scene_box import OrientedBox, SceneBox
+
+from gan3d_ns.cameras.pose_prior import poses_from_degrees
+from gan3d_ns.engine.ema import update_ema
+from gan3d_ns.method_configs.gof import gof_gan_tiny
+from gan3d_ns.models import gan_model
+from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel
+from gan3d_ns.viewer.latent_controls import LatentSelection
+
+SIDE = 12
+
+
+@pytest.fixture
+def model() -> GanModel:
+    config = copy.deepcopy(gof_gan_tiny.config.pipeline.model)
+    config.tri_plane.backdrop = None
+    box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    return config.setup(scene_box=box, num_train_data=1).eval()
+
+
+def camera(model: GanModel, yaw_deg: float = 0.0, elevation_deg: float = 0.0, distance: float = 1.0):
+    pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([elevation_deg]))
+    cameras = model.pose_prior.cameras(pose, SIDE)
+    cameras.camera_to_worlds[..., 3] *= distance
+    return cameras[0:1]
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**53 - 1, 2**70])
+def test_any_seed_has_its_latent(model: GanModel, seed: int):
+    latent = model.latent_of_seed(seed)
+    assert torch.equal(latent, model.latent_of_seed(seed))
+    assert not torch.equal(latent, model.latent_of_seed(seed + 1))
+
+
+def test_interpolation_towards_the_same_seed_changes_nothing(model: GanModel):
+    plain = model.styles_of(LatentSelection(seed=4))
+    halfway = model.styles_of(LatentSelection(seed=4, second_seed=4, interpolation=0.5))
+    torch.testing.assert_close(halfway.planes, plain.planes)
+
+
+def test_styles_are_computed_once_for_a_selection(model: GanModel, monkeypatch):
+    first = model.current_styles()
+    assert model.current_styles() is first
+    model.latent.seed.value = 1
+    assert not torch.equal(model.current_styles().planes, first.planes)
+
+
+def test_styles_follow_training_steps(model: GanModel):
+    before = model.current_styles().planes.clone()
+    with torch.no_grad():
+        for parameter in model.generator.parameters():
+            parameter.add_(0.05)
+    update_ema(model.generator_ema, model.generator, 0.5)
+    torch.testing.assert_close(model.current_styles().planes, model.styles_of(model.latent.selection()).planes)
+    assert not torch.equal(model.current_styles().planes, before)
+
+
+def test_styles_follow_the_centre_of_truncation(model: GanModel):
+    model.latent.truncation.value = 0.5
+    before = model.current_styles().planes.clone()
+    model.generator_ema.mean_code.add_(1.0)
+    assert not torch.equal(model.current_styles().planes, before)
+
+
+def test_styles_follow_the_weights_to_other_memory(model: GanModel):
+    # What Module.to(device) does: the parameters stay, their data are exchanged.
+    before = model.current_styles().planes.clone()
+    for parameter in model.generator_ema.parameters():
+        parameter.data = 1.1 * parameter.data
+    assert not torch.equal(model.current_styles().planes, before)
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 30.0, 170.0])
+@pytest.mark.parametrize("elevation_deg", [0.0, -20.0, 55.0])
+def test_cameras_of_the_prior_keep_their_near_and_far(model: GanModel, yaw_deg: float, elevation_deg: float):
+    rays = camera(model, yaw_deg, elevation_deg).generate_rays(0, keep_shape=True).flatten()
+    bounded, valid = model.with_near_and_far(rays)
+    prior = model.config.pose_prior
+    assert valid.all()
+    torch.testing.assert_close(bounded.nears, torch.full_like(bounded.nears, prior.near))
+    torch.testing.assert_close(bounded.fars, torch.full_like(bounded.fars, prior.far))
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.05, 0.5, 3.0, 20.0])
+def test_a_camera_anywhere_sees_finite_things_inside_the_ball(model: GanModel, distance: float):
+    place = camera(model, 10.0, 5.0, distance)
+    outputs = model.get_outputs_for_camera(place)
+    assert tuple(outputs) == OUTPUT_NAMES
+    assert all(torch.isfinite(value).all() for value in outputs.values())
+    hit = outputs["surface_hit"][..., 0] > 0
+    rays = place.generate_rays(0, keep_shape=True)
+    points = rays.origins + outputs["depth"] * rays.directions
+    assert (points[hit].norm(dim=-1) < model.seen_radius + 1e-5).all()
+
+
+def test_rays_that_miss_show_the_background(model: GanModel):
+    model.config.background = "white"
+    place = camera(model)
+    place.camera_to_worlds[..., :3, 2] *= -1.0
+    outputs = model.get_outputs_for_camera(place)
+    assert (outputs["rgb"] == 1.0).all()
+    assert (outputs["accumulation"] == 0.0).all()
+    assert (outputs["depth"] >= 1.0).all()
+
+
+def test_a_crop_box_beside_the_object_leaves_nothing(model: GanModel):
+    box = OrientedBox.from_params((0.0, 5.0, 0.0), (0.0, 0.0, 0.0), (0.1, 0.1, 0.1))
+    outputs = model.get_outputs_for_camera(camera(model), obb_box=box)
+    assert (outputs["accumulation"] == 0.0).all()
+    assert (outputs["depth"] < 2.0).all()
+
+
+def test_a_viewer_renders_only_what_it_shows(model: GanModel, monkeypatch):
+    everything = model.get_outputs_for_camera(camera(model))
+    monkeypatch.setattr(gan_model, "wanted_outputs", lambda names: frozenset({"rgb"}))
+
+    def never(*_):
+        raise AssertionError("nobody looks at normals")
+
+    monkeypatch.setattr(model.generator_ema, "surface_normals", never)
+    shown = model.get_outputs_for_camera(camera(model))
+    assert tuple(shown) == OUTPUT_NAMES
+    for name in ("rgb", "depth", "accumulation", "surface_hit"):
+        torch.testing.assert_close(shown[name], everything[name])
