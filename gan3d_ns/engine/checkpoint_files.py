@@ -82,10 +82,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, BadZipFile, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
         raise UserError(
             f"the checkpoint {path} cannot be read ({path.stat().st_size} bytes; {reason[:120]}): it is cut off or not "
-            "a checkpoint. Load an older one of the run with --load-step, or copy it again."
+            "a checkpoint. Copy it again, or move it away: then the run's next older one is read."
         ) from error
     if not isinstance(state, dict) or not {"step", "pipeline", "optimizers"} <= state.keys():
         raise UserError(f"{path} is not a training checkpoint of nerfstudio: it has no step, pipeline and optimizers.")
