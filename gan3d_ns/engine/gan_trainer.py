@@ -115,6 +115,10 @@ class GanTrainerConfig(TrainerConfig):
     ] = "viewer+tensorboard"
     """Which visualizer to use."""
 
+    def __post_init__(self) -> None:
+        # Presets must not share objects with the settings, or changing a setting would change its preset.
+        self.presets = copy.deepcopy(self.presets)
+
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""
         if self.experiment_name is None and self.pictures is None:
@@ -294,13 +298,17 @@ class GanTrainer(Trainer):
         value = float(total.detach())
         if not math.isfinite(value) or abs(value) > EXPLODED:
             listing = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
-            kept = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
-            where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been saved yet"
-            raise UserError(
-                f"the loss is {value:.3g} at step {step} ({listing}), so the training has diverged; {where}. Resume "
-                "from it or start again with lower learning rates or a larger --pipeline.loss.r1-weight."
-            )
+            raise self.diverged(f"the loss is {value:.3g} at step {step} ({listing})")
         return total
+
+    def diverged(self, symptom: str) -> UserError:
+        """The end of a training that cannot recover, and where to go on."""
+        kept = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
+        where = f"the last good checkpoint is {kept[-1]}" if kept else "this run had saved no checkpoint yet"
+        return UserError(
+            f"{symptom}, so the training has diverged; {where}. Resume from it or start again with lower learning "
+            "rates or a larger --pipeline.loss.r1-weight."
+        )
 
     @check_main_thread
     def after_step(self, step: int) -> None:
@@ -371,7 +379,8 @@ class GanTrainer(Trainer):
         self.optimizers.load_optimizers(state["optimizers"])
         if config.load_scheduler:
             self.optimizers.load_schedulers(state.get("schedulers", {}))
-        self.grad_scaler.load_state_dict(state["scalers"])
+        if state["scalers"]:  # empty where the run was trained without mixed precision
+            self.grad_scaler.load_state_dict(state["scalers"])
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 
@@ -380,8 +389,11 @@ class GanTrainer(Trainer):
         """Writes the checkpoint whole or not at all; older ones go only after that.
 
         Raises:
-            UserError: the last checkpoint of a training cannot be written.
+            UserError: the last checkpoint of a training cannot be written, or the weights are spoilt.
         """
+        spoilt = [name for name, entry in self.pipeline.named_parameters() if not bool(entry.isfinite().all())]
+        if spoilt:
+            raise self.diverged(f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})")
         self.update_truncation_centre()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
