@@ -1,0 +1,411 @@
+"""The training loop: schedules reach what they steer, and whatever goes wrong ends in one sentence and a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import pytest
+import torch
+import yaml
+from recorded_training import TrainedRun, train
+from tiny_runs import RESOLUTION, tiny_config, write_pictures
+from torch import Tensor
+
+from gan3d_ns.errors import UserError
+
+METHOD = "gof-gan-tiny"
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Any]:
+    """A function from dotted settings to a trainer that is set up but has not trained."""
+
+    def make(**settings: Any) -> Any:
+        config = tiny_config(METHOD, tmp_path, **settings)
+        config.pipeline.datamanager.data = config.data
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+        return trainer
+
+    return make
+
+
+def weights_of(module: torch.nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def one_sentence(error: BaseException) -> str:
+    message = str(error)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A run with panels and nerfstudio's evaluation hooks."""
+    settings = {"steps_per_panel": 2, "steps_per_save": 2, "panel_objects": 3}
+    hooks = {"steps_per_eval_batch": 1, "steps_per_eval_image": 2, "steps_per_eval_all_images": 2}
+    return train(tiny_config(METHOD, tmp_path_factory.mktemp("logged"), steps=4, **settings, **hooks))
+
+
+def test_tensorboard_has_losses_and_the_panel(logged: TrainedRun) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(logged.folder))
+    events.Reload()
+    tags = events.Tags()
+    expected = {f"Train Loss Dict/{name}" for terms in logged.losses.values() for name in terms}
+    expected |= {"Train Loss", "Train Metrics Dict/hit_rate", "Train Metrics Dict/resolution", "Geometry/relief"}
+    assert expected <= set(tags["scalars"])
+    steps = [event.step for event in events.Scalars("Train Loss Dict/g_adversarial")]
+    assert steps == [0, 1, 2, 3]
+    assert "Samples" in tags["images"]
+
+
+def test_the_sample_panel_is_a_picture_of_every_object(logged: TrainedRun) -> None:
+    from gan3d_ns.engine.gan_trainer import PANEL_YAWS
+
+    panel = imageio.imread(logged.folder / "samples.png")
+    side = 2 * RESOLUTION
+    assert panel.shape == (3 * PANEL_YAWS * side, 3 * side, 3)
+    assert panel.std() > 5
+
+
+def test_only_the_latest_checkpoint_is_kept_by_default(logged: TrainedRun) -> None:
+    assert [file.name for file in logged.config.get_checkpoint_dir().iterdir()] == ["step-000000003.ckpt"]
+
+
+def test_the_world_frame_is_the_training_frame(logged: TrainedRun) -> None:
+    """nerfstudio's scripts look for this file beside config.yml."""
+    transform = yaml.safe_load((logged.folder / "dataparser_transforms.json").read_text())
+    assert transform["scale"] == 1.0
+    assert transform["transform"] == [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+
+
+def test_the_next_steps_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config(METHOD, tmp_path, steps=1)
+    train(config)
+    printed = capsys.readouterr().out
+    assert printed.count("What next") == 1
+    for command in ("ns-viewer --load-config", "gan3d export mesh", "ns-train gof-gan-tiny --load-dir"):
+        assert command in printed
+
+
+def test_schedules_and_curriculum_reach_what_they_steer(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gan3d_ns.discriminators.small import SmallDiscriminator
+    from gan3d_ns.engine.schedules import CurriculumStage, WindowScheduleConfig
+
+    stages = (CurriculumStage(0, 16, 2), CurriculumStage(2, 32, 4, lr_generator=1e-4, lr_discriminator=2e-4))
+    trainer = make_trainer(
+        **{"pipeline.discriminator.resolution": 32, "mapping_lr_factor": 0.5, "fade_steps": 2, "curriculum": stages},
+        window=WindowScheduleConfig(0.12, 0.03, 0.1),
+        geometry_release_steps=2,
+    )
+    seen: list[tuple[int, int, float]] = []
+    judge = SmallDiscriminator.forward
+
+    def noted(self: Any, images: Tensor, fade: float = 1.0) -> Any:
+        seen.append((images.shape[0], images.shape[-1], fade))
+        return judge(self, images, fade)
+
+    monkeypatch.setattr(SmallDiscriminator, "forward", noted)
+    for step in range(5):
+        seen.clear()
+        _, terms, measures = trainer.train_iteration(step)
+        batch, side, fade = (2, 16, 1.0) if step < 2 else (4, 32, min(1.0, (step - 2) / 2))
+        assert set(seen) == {(batch, side, fade)}
+        assert all(torch.isfinite(term) for term in terms.values())
+        assert float(measures["resolution"]) == side
+        for generator in (trainer.pipeline.model.generator, trainer.pipeline.model.generator_ema):
+            assert float(generator.sampler.half_width) == pytest.approx(trainer.config.window.value(step))
+            assert float(generator.field.geometry_release) == pytest.approx(min(1.0, step / 2))
+    rates = {name: entry.param_groups[0]["lr"] for name, entry in trainer.optimizers.optimizers.items()}
+    assert rates == pytest.approx({"generator": 1e-4, "mapping": 5e-5, "discriminator": 2e-4})
+
+
+@pytest.mark.parametrize("share_fakes", [True, False])
+@pytest.mark.parametrize("batch_split", [1, 2])
+def test_ways_to_feed_a_step(share_fakes: bool, batch_split: int, make_trainer: Any) -> None:
+    """Shared pictures are rendered once; split batches and separate ones are rendered again."""
+    from gan3d_ns.engine.schedules import CurriculumStage
+
+    stage = CurriculumStage(0, RESOLUTION, 4, batch_split=batch_split)
+    trainer = make_trainer(**{"pipeline.share_fakes": share_fakes, "curriculum": (stage,)})
+    pipeline = trainer.pipeline
+    counts: list[int] = []
+    generate = pipeline.generate
+
+    def counted(count: int, *arguments: Any) -> Any:
+        counts.append(count)
+        return generate(count, *arguments)
+
+    pipeline.generate = counted
+    players = (pipeline.model.generator, pipeline.model.generator_ema, pipeline.discriminator)
+    before = [weights_of(player) for player in players]
+    trainer.train_iteration(0)
+    shared = share_fakes and batch_split == 1
+    assert counts == ([4] if shared else [4] + [4 // batch_split] * batch_split)
+    assert not any(same(old, weights_of(player)) for old, player in zip(before, players, strict=True))
+
+
+def test_the_relativistic_loss_trains(make_trainer: Any) -> None:
+    trainer = make_trainer(**{"pipeline.loss.adversarial": "relativistic", "pipeline.loss.r2_weight": 1.0})
+    for step in range(2):
+        _, terms, _ = trainer.train_iteration(step)
+        assert {"d_r1", "d_r2"} <= terms.keys()
+        assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_penalties_come_at_their_interval(make_trainer: Any) -> None:
+    trainer = make_trainer(**{"pipeline.loss.penalty_interval": 3})
+    assert ["d_r1" in trainer.train_iteration(step)[1] for step in range(5)] == [True, False, False, True, False]
+
+
+def poison(module: torch.nn.Module) -> None:
+    with torch.no_grad():
+        next(module.parameters()).fill_(torch.nan)
+
+
+@pytest.mark.parametrize("which", ["generator", "discriminator"])
+def test_a_diverged_training_stops_and_keeps_its_last_checkpoint(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan3d_ns.engine.checkpoint_files import read_checkpoint
+    from gan3d_ns.engine.gan_trainer import GanTrainer
+
+    iterate = GanTrainer.train_iteration
+
+    def poisoned(trainer: Any, step: int) -> Any:
+        if step == 3:
+            poison(trainer.pipeline.model.generator if which == "generator" else trainer.pipeline.discriminator)
+        return iterate(trainer, step)
+
+    monkeypatch.setattr(GanTrainer, "train_iteration", poisoned)
+    config = tiny_config(METHOD, tmp_path, steps=6, steps_per_save=2)
+    with pytest.raises(UserError, match="the training has diverged") as stop:
+        train(config)
+    kept = config.get_checkpoint_dir() / "step-000000002.ckpt"
+    assert str(kept) in one_sentence(stop.value)
+    state = read_checkpoint(kept)
+    assert all(torch.isfinite(tensor).all() for tensor in state["pipeline"].values())
+
+
+def test_spoilt_weights_never_replace_a_good_checkpoint(make_trainer: Any) -> None:
+    """A gradient that overflows spoils the weights after a finite loss: the step to save may come before the next."""
+    trainer = make_trainer()
+    trainer.train_iteration(0)
+    trainer.save_checkpoint(0)
+    poison(trainer.pipeline.model.generator)
+    with pytest.raises(UserError, match="diverged") as stop:
+        trainer.save_checkpoint(1)
+    assert "step-000000000.ckpt" in one_sentence(stop.value)
+    assert [file.name for file in trainer.checkpoint_dir.iterdir()] == ["step-000000000.ckpt"]
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")])
+def test_a_full_disk_costs_one_checkpoint_only(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gan3d_ns.engine.checkpoint_files import read_checkpoint
+
+    save, saved = torch.save, []
+    config = tiny_config(METHOD, tmp_path, steps=6, steps_per_save=2)
+
+    def failing(state: dict[str, Any], stream: Any) -> None:
+        saved.append(state["step"])
+        if state["step"] == 4:
+            stream.write(b"PK half of it")
+            raise fault
+        if state["step"] == 5:
+            present = sorted(file.name for file in config.get_checkpoint_dir().iterdir())
+            assert present == ["step-000000002.ckpt"], "the older checkpoint is whole and alone"
+            read_checkpoint(config.get_checkpoint_dir() / present[0])
+        save(state, stream)
+
+    monkeypatch.setattr(torch, "save", failing)
+    run = train(config)
+    assert saved == [2, 4, 5]
+    assert "the checkpoint of step 4 could not be written" in " ".join(capsys.readouterr().out.split())
+    files = {file.name for file in run.folder.rglob("*") if file.is_file()}
+    assert "step-000000005.ckpt" in files
+    assert not [name for name in files if "partial" in name or "tmp" in name]
+
+
+def test_a_training_that_cannot_save_its_end_says_so(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer()
+    trainer.training_state = "completed"
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="No space left on device") as stop:
+        trainer.save_checkpoint(7)
+    assert "older checkpoints are untouched" in one_sentence(stop.value)
+
+
+def resume_error(config: Any, folder: Path, **settings: Any) -> str:
+    config = copy.deepcopy(config)
+    config.timestamp, config.load_dir, config.max_num_iterations = "again", folder, 1
+    for name, value in settings.items():
+        setattr(config, name, value)
+    with pytest.raises(UserError) as stop:
+        train(config)
+    return one_sentence(stop.value)
+
+
+def test_what_cannot_be_resumed_is_said_in_a_sentence(logged: TrainedRun, tmp_path: Path) -> None:
+    good = logged.config.get_checkpoint_dir() / "step-000000003.ckpt"
+    cut = tmp_path / "cut" / good.name
+    cut.parent.mkdir()
+    cut.write_bytes(good.read_bytes()[:-200])
+    (tmp_path / "empty").mkdir()
+    config = logged.config
+    assert f"the checkpoint {cut} cannot be read" in resume_error(config, cut.parent)
+    assert "there is no checkpoint (step-*.ckpt)" in resume_error(config, tmp_path / "empty")
+    assert "there is no folder" in resume_error(config, tmp_path / "missing")
+    assert "there is no checkpoint of step 77" in resume_error(config, good.parent, load_step=77)
+    assert "there is no checkpoint" in resume_error(config, None, load_checkpoint=tmp_path / "a.ckpt")
+
+
+def test_an_unreadable_file_is_no_checkpoint(tmp_path: Path) -> None:
+    from gan3d_ns.engine.checkpoint_files import read_checkpoint
+
+    empty, other = tmp_path / "empty.ckpt", tmp_path / "other.ckpt"
+    empty.touch()
+    torch.save({"weights": torch.zeros(2)}, other)
+    for path, reason in ((empty, "cannot be read"), (other, "is not a training checkpoint")):
+        with pytest.raises(UserError, match=reason) as refusal:
+            read_checkpoint(path)
+        one_sentence(refusal.value)
+
+
+def test_a_run_of_a_cpu_goes_on_with_mixed_precision(make_trainer: Any) -> None:
+    """A CPU's scaler is off and saves nothing; a GPU's scaler refuses to load nothing."""
+    trainer = make_trainer()
+    trainer.train_iteration(0)
+    trainer.save_checkpoint(0)
+    trainer.config.load_dir = trainer.checkpoint_dir
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", enabled=True)
+    trainer._load_checkpoint()
+    assert trainer._start_step == 1
+
+
+def data_error(folder: Path, tmp_path: Path) -> str:
+    config = tiny_config(METHOD, tmp_path / "run")
+    config.data = folder
+    with pytest.raises(UserError) as stop:
+        train(config)
+    return one_sentence(stop.value)
+
+
+def test_unusable_pictures_are_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    single = write_pictures(tmp_path / "single", num=1)
+    assert "does not exist" in data_error(tmp_path / "missing", tmp_path)
+    assert str(tmp_path / "empty") in data_error(tmp_path / "empty", tmp_path)
+    assert "1 usable image in" in data_error(single, tmp_path)
+    assert "is a file" in data_error(single / "disc0.png", tmp_path)
+
+
+def test_errors_close_the_viewer(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads would keep the process alive after the sentence was printed."""
+    trainer = make_trainer()
+    closed: list[bool] = []
+    monkeypatch.setattr(trainer, "shutdown", lambda: closed.append(True))
+    poison(trainer.pipeline.discriminator)
+    with pytest.raises(UserError, match="diverged"):
+        trainer.train()
+    assert closed == [True]
+
+
+def test_a_discriminator_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    from gan3d_ns.engine.schedules import CurriculumStage
+
+    config = tiny_config(METHOD, tmp_path, curriculum=(CurriculumStage(0, 16, 2), CurriculumStage(5, 64, 2)))
+    with pytest.raises(UserError, match=r"--pipeline\.discriminator\.resolution 64") as refusal:
+        config.setup(local_rank=0, world_size=1)
+    one_sentence(refusal.value)
+
+
+def hollow_health(hollow: bool) -> Any:
+    from gan3d_ns.metrics.geometry_health import geometry_health
+
+    steps = torch.linspace(-1.0, 1.0, 16)
+    bowl = 1.0 - 0.05 * (steps[:, None] ** 2 + steps**2)
+    depth = (bowl if hollow else 2.0 - bowl)[None].expand(4, 16, 16)
+    return geometry_health(depth, torch.ones(4, 16, 16, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("hollow", "reseeds"), [(False, 1), (True, 0), (True, 1)])
+def test_hollow_surfaces_are_announced_and_reseeded(
+    hollow: bool, reseeds: int, make_trainer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gan3d_ns.engine import gan_trainer
+
+    trainer = make_trainer(hollow_check_step=1, hollow_reseeds=reseeds)
+    panel = torch.zeros(8, 8, 3)
+    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (panel, hollow_health(hollow)))
+    pipeline = trainer.pipeline
+    trainer.train_iteration(0)
+    before, optimizer = weights_of(pipeline), trainer.optimizers.optimizers["generator"]
+    trainer.check_outward_facing(1)
+    printed = capsys.readouterr().out
+    assert ("surfaces are hollow" in " ".join(printed.split())) == hollow
+    reseeded = hollow and reseeds > 0
+    assert same(before, weights_of(pipeline)) != reseeded
+    assert (trainer.optimizers.optimizers["generator"] is optimizer) != reseeded
+    if reseeded:
+        model = pipeline.model
+        assert same(weights_of(model.generator), weights_of(model.generator_ema))
+        assert trainer.reseeds_left == 0
+        trainer.check_outward_facing(2)
+        after = weights_of(pipeline)
+        trainer.check_outward_facing(3)
+        assert same(after, weights_of(pipeline)), "no tries are left"
+    trainer.train_iteration(2)
+
+
+def test_the_check_comes_at_its_step(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(hollow_check_step=1)
+    checked: list[int] = []
+    monkeypatch.setattr(trainer, "check_outward_facing", checked.append)
+    for step in range(3):
+        trainer.train_iteration(step)
+    assert checked == [1]
+
+
+def test_without_data_the_toy_cars_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset of the built-in collection applies, and config.yml holds it for viewer and exporters."""
+    from gan3d_ns.data import datamanager
+
+    folder = write_pictures(tmp_path / "cars")
+    monkeypatch.setattr(datamanager, "procedural_collection_folder", lambda: folder)
+    config = tiny_config(METHOD, tmp_path, steps=1)
+    config.data = None
+    run = train(config)
+    assert run.folder.parent.parent.name == "toy-cars"
+    saved = yaml.load(run.config_file.read_text(), Loader=yaml.Loader)
+    for model in (saved.pipeline.model, run.trainer.pipeline.model.config):
+        assert model.background == "white"
+        assert model.pose_prior.yaw_spread_deg == 180.0
+    assert run.trainer.pipeline.periodic_yaw
+
+
+def test_a_preset_is_applied_and_saved(tmp_path: Path) -> None:
+    config = tiny_config(METHOD, tmp_path, steps=1, preset="carla", **{"pipeline.model.pose_prior.fov_deg": 20.0})
+    run = train(config)
+    saved = yaml.load(run.config_file.read_text(), Loader=yaml.Loader)
+    assert saved.pipeline.model.background == "white"
+    assert saved.pipeline.model.pose_prior.fov_deg == 20.0
+    assert saved.pipeline.datamanager.horizontal_flip is False
+    assert saved.preset == saved.base_preset == "carla"
