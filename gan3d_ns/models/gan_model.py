@@ -162,6 +162,13 @@ class GanModel(Model):
         half_frame = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0)
         return math.hypot(half_frame, half_frame, max(prior.far - prior.radius, prior.radius - prior.near))
 
+    def shell(self, origins: Float[Tensor, "*batch 3"]) -> Tuple[Float[Tensor, "*batch 1"], Float[Tensor, "*batch 1"]]:
+        """Near and far distance of the object from camera centres, the prior's when they stand at its radius."""
+        prior = self.config.pose_prior
+        distance = origins.norm(dim=-1, keepdim=True)
+        nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
+        return nears, (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
+
     def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch"]]:
         """Rays whose nears and fars bound the object for any distance of the camera, and which rays can meet it.
 
@@ -169,12 +176,10 @@ class GanModel(Model):
         nerfstudio's texture exporter and crop box, are respected. Rays that have nothing between the bounds keep
         those of the shell.
         """
-        prior = self.config.pose_prior
-        distance = rays.origins.norm(dim=-1, keepdim=True)
-        nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
-        fars = (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
+        nears, fars = self.shell(rays.origins)
         nearest = -(rays.origins * rays.directions).sum(dim=-1, keepdim=True)
-        half_chord = (self.seen_radius**2 - distance**2 + nearest**2).clamp(min=0.0).sqrt()
+        distance_squared = rays.origins.square().sum(dim=-1, keepdim=True)
+        half_chord = (self.seen_radius**2 - distance_squared + nearest**2).clamp(min=0.0).sqrt()
         first, last = torch.maximum(nears, nearest - half_chord), torch.minimum(fars, nearest + half_chord)
         if rays.nears is not None and rays.fars is not None:
             first, last = torch.maximum(first, rays.nears), torch.minimum(last, rays.fars)
@@ -197,7 +202,6 @@ class GanModel(Model):
 
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
-        assert rays.fars is not None
         styles, generator = self.current_styles(), self.shown_generator
         output = generator.render(styles, rays)
         hit = output.hit[..., None]
@@ -214,7 +218,9 @@ class GanModel(Model):
             depth = torch.where(output.hit, output.surface_depth, output.depth)
             world = generator.surface_normals(styles, rays, depth)
             normals = torch.where(matter, world / 2 + 0.5, normals)
-        seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, rays.fars[..., 0])
+        # The shell's far, as a ray's own ends at the ball and would draw it into the background of depth pictures.
+        far = self.shell(rays.origins)[1][..., 0]
+        seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
         return {
             "rgb": surface_rgb if self.config.surface_only else output.rgb.clamp(0.0, 1.0),
             "depth": torch.where(output.hit, output.surface_depth, seen)[..., None],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -10,12 +11,18 @@ from nerfstudio.data.scene_box import OrientedBox, SceneBox
 
 from gan3d_ns.cameras.pose_prior import poses_from_degrees
 from gan3d_ns.engine.ema import update_ema
+from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.method_configs.gof import gof_gan_tiny
 from gan3d_ns.models import gan_model
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel
 from gan3d_ns.viewer.latent_controls import LatentSelection
 
 SIDE = 12
+
+
+def numbers(styles: Styles) -> torch.Tensor:
+    """All numbers of some styles in a row."""
+    return torch.cat([getattr(styles, entry.name).flatten() for entry in dataclasses.fields(styles)]).clone()
 
 
 @pytest.fixture
@@ -43,39 +50,39 @@ def test_any_seed_has_its_latent(model: GanModel, seed: int):
 def test_interpolation_towards_the_same_seed_changes_nothing(model: GanModel):
     plain = model.styles_of(LatentSelection(seed=4))
     halfway = model.styles_of(LatentSelection(seed=4, second_seed=4, interpolation=0.5))
-    torch.testing.assert_close(halfway.planes, plain.planes)
+    torch.testing.assert_close(numbers(halfway), numbers(plain))
 
 
 def test_styles_are_computed_once_for_a_selection(model: GanModel, monkeypatch):
     first = model.current_styles()
     assert model.current_styles() is first
     model.latent.seed.value = 1
-    assert not torch.equal(model.current_styles().planes, first.planes)
+    assert not torch.equal(numbers(model.current_styles()), numbers(first))
 
 
 def test_styles_follow_training_steps(model: GanModel):
-    before = model.current_styles().planes.clone()
+    before = numbers(model.current_styles())
     with torch.no_grad():
         for parameter in model.generator.parameters():
             parameter.add_(0.05)
     update_ema(model.generator_ema, model.generator, 0.5)
-    torch.testing.assert_close(model.current_styles().planes, model.styles_of(model.latent.selection()).planes)
-    assert not torch.equal(model.current_styles().planes, before)
+    torch.testing.assert_close(numbers(model.current_styles()), numbers(model.styles_of(model.latent.selection())))
+    assert not torch.equal(numbers(model.current_styles()), before)
 
 
 def test_styles_follow_the_centre_of_truncation(model: GanModel):
     model.latent.truncation.value = 0.5
-    before = model.current_styles().planes.clone()
+    before = numbers(model.current_styles())
     model.generator_ema.mean_code.add_(1.0)
-    assert not torch.equal(model.current_styles().planes, before)
+    assert not torch.equal(numbers(model.current_styles()), before)
 
 
 def test_styles_follow_the_weights_to_other_memory(model: GanModel):
     # What Module.to(device) does: the parameters stay, their data are exchanged.
-    before = model.current_styles().planes.clone()
+    before = numbers(model.current_styles())
     for parameter in model.generator_ema.parameters():
         parameter.data = 1.1 * parameter.data
-    assert not torch.equal(model.current_styles().planes, before)
+    assert not torch.equal(numbers(model.current_styles()), before)
 
 
 @pytest.mark.parametrize("yaw_deg", [0.0, 30.0, 170.0])
@@ -109,6 +116,16 @@ def test_rays_that_miss_show_the_background(model: GanModel):
     assert (outputs["rgb"] == 1.0).all()
     assert (outputs["accumulation"] == 0.0).all()
     assert (outputs["depth"] >= 1.0).all()
+
+
+def test_the_background_is_flat_in_depth_pictures(model: GanModel):
+    place = camera(model)
+    place.fx /= 2.0
+    place.fy /= 2.0
+    outputs = model.get_outputs_for_camera(place)
+    empty = outputs["accumulation"] < 0.5
+    assert empty.any()
+    assert outputs["depth"][empty].unique().numel() == 1
 
 
 def test_a_crop_box_beside_the_object_leaves_nothing(model: GanModel):
