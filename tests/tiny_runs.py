@@ -34,6 +34,7 @@ SIZES: dict[str, Any] = {
     "pipeline.model.film_siren.num_layers": 3,
     "pipeline.model.tri_plane.latent_dim": 8,
     "pipeline.model.tri_plane.generator_channels": (8, 8, 8),
+    "pipeline.model.tri_plane.geometry_side": 16,
     "pipeline.model.tri_plane.plane_channels": 4,
     "pipeline.model.tri_plane.decoder_dim": 8,
     "pipeline.model.sampler.num_coarse_samples": 4,

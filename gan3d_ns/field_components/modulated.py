@@ -45,28 +45,30 @@ class ModulatedConv2d(nn.Module):
 
 
 class StyleGenerator2d(nn.Module):
-    """Learned 4x4 constant -> feature image of ``resolution`` by style-modulated convolutions.
+    """Learned 4x4 constant -> feature images of growing sides by style-modulated convolutions.
 
     ``channels[i]`` is the width at side 4 * 2**i. No noise inputs: a code alone decides the picture.
     """
 
-    def __init__(self, code_dim: int, channels: tuple[int, ...], out_channels: int) -> None:
+    def __init__(self, code_dim: int, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         widths = (channels[0], *channels)
         self.blocks = nn.ModuleList(
             ModulatedConv2d(fan_in, fan_out, code_dim) for fan_in, fan_out in itertools.pairwise(widths)
         )
-        self.to_output = ModulatedConv2d(channels[-1], out_channels, code_dim, kernel_size=1, demodulate=False)
 
     @property
-    def resolution(self) -> int:
-        return 4 * 2 ** (len(self.blocks) - 1)
+    def sides(self) -> list[int]:
+        """Sides of the feature images, smallest first."""
+        return [4 * 2**index for index in range(len(self.blocks))]
 
-    def forward(self, code: Float[Tensor, "batch code"]) -> Float[Tensor, "batch channels resolution resolution"]:
-        features = self.constant.expand(code.shape[0], -1, -1, -1)
+    def forward(self, code: Float[Tensor, "batch code"]) -> list[Tensor]:
+        """The feature image after each block, "batch channels[i] sides[i] sides[i]"."""
+        features, outputs = self.constant.expand(code.shape[0], -1, -1, -1), []
         for index, block in enumerate(self.blocks):
             if index > 0:
                 features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
             features = F.leaky_relu(block(features, code), 0.2) * math.sqrt(2.0)
-        return self.to_output(features, code)
+            outputs.append(features)
+        return outputs

@@ -1,18 +1,19 @@
-"""A tri-plane occupancy field: a small style-based 2D generator draws three planes, a small decoder reads them.
+"""A tri-plane occupancy field: a small style-based 2D generator draws planes, small decoders read them.
 
-The planes follow EG3D (section 4.1); geometry is an occupancy logit, so GOF's surface search applies as it stands.
+The planes follow EG3D (section 4.1), but geometry has coarser ones of its own: it stays smooth where colour is sharp,
+and the surface search reads only these. Geometry is an occupancy logit, so GOF's search applies as it stands.
 """
 
 from dataclasses import dataclass, field
 from typing import Optional, Tuple, Type
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
-from gan3d_ns.field_components.modulated import StyleGenerator2d
+from gan3d_ns.errors import UserError
+from gan3d_ns.field_components.modulated import ModulatedConv2d, StyleGenerator2d
 from gan3d_ns.field_components.tri_plane import sample_tri_planes
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 
@@ -21,7 +22,7 @@ NORMALISATION_EPSILON = 1e-8
 
 @dataclass
 class TriPlaneFieldConfig(InstantiateConfig):
-    """Three feature planes drawn by a 2D generator, read by a two-layer decoder."""
+    """Three planes each for geometry and colour, drawn by a 2D generator, read by two-layer decoders."""
 
     _target: Type = field(default_factory=lambda: TriPlaneField)
     latent_dim: int = 64
@@ -30,8 +31,10 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Channels of the 2D generator at sides 4, 8, 16, ...: as many entries as doublings plus one."""
     plane_channels: int = 8
     """Features of a plane."""
+    geometry_side: int = 32
+    """Side of the geometry planes, one of the generator's; colour has the largest. Coarser is smoother."""
     decoder_dim: int = 32
-    """Hidden width of the decoder."""
+    """Hidden width of the decoders."""
     box_half_sides: Tuple[float, float, float] = (0.16, 0.16, 0.12)
     """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
     12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
@@ -62,11 +65,16 @@ class TriPlaneFieldConfig(InstantiateConfig):
 class TriPlaneStyles(Styles):
     """Feature planes, "batch 3 channels side side": xy, xz and zy."""
 
-    planes: Float[Tensor, "batch 3 channels side side"]
+    geometry_planes: Float[Tensor, "batch 3 channels geometry_side geometry_side"]
+    colour_planes: Float[Tensor, "batch 3 channels side side"]
 
 
 class TriPlaneField(GenerativeField):
-    """Sum of three plane reads -> softplus layer -> occupancy logit and colour. Colours do not depend on the view."""
+    """Sum of three plane reads -> softplus layer -> occupancy logit, and so for colour, which ignores the view.
+
+    Raises:
+        UserError: the generator draws no planes of the geometry's side.
+    """
 
     geometry_release: Float[Tensor, ""]
 
@@ -86,9 +94,27 @@ class TriPlaneField(GenerativeField):
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
                 nn.init.zeros_(layer.bias)
-        self.plane_generator = StyleGenerator2d(config.latent_dim, config.generator_channels, 3 * config.plane_channels)
-        self.decoder = nn.Sequential(
-            nn.Linear(config.plane_channels, config.decoder_dim), nn.Softplus(), nn.Linear(config.decoder_dim, 4)
+        self.plane_generator = StyleGenerator2d(config.latent_dim, config.generator_channels)
+        sides = self.plane_generator.sides
+        if config.geometry_side not in sides:
+            raise UserError(
+                f"geometry_side is {config.geometry_side}, but the planes' generator has the sides "
+                f"{', '.join(map(str, sides))}; choose one of them or change generator_channels."
+            )
+        self.geometry_level = sides.index(config.geometry_side)
+
+        def to_planes(level: int) -> ModulatedConv2d:
+            width = config.generator_channels[level]
+            return ModulatedConv2d(width, 3 * config.plane_channels, config.latent_dim, 1, demodulate=False)
+
+        self.to_geometry, self.to_colour = to_planes(self.geometry_level), to_planes(-1)
+        self.geometry_decoder, self.colour_decoder = (
+            nn.Sequential(
+                nn.Linear(config.plane_channels, config.decoder_dim),
+                nn.Softplus(),
+                nn.Linear(config.decoder_dim, outputs),
+            )
+            for outputs in (1, 3)
         )
 
     def release_geometry(self, amount: float) -> None:
@@ -99,13 +125,10 @@ class TriPlaneField(GenerativeField):
         return self.mapping_network(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
 
     def condition(self, codes: Float[Tensor, "batch code"]) -> TriPlaneStyles:
-        return TriPlaneStyles(self.plane_generator(codes).unflatten(1, (3, self.config.plane_channels)))
-
-    def features(
-        self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
-    ) -> Float[Tensor, "batch points hidden"]:
-        """Hidden features of the decoder at world positions."""
-        return self.decoder[1](self.decoder[0](sample_tri_planes(styles.planes, self.in_box(positions))))
+        features = self.plane_generator(codes)
+        geometry = self.to_geometry(features[self.geometry_level], codes)
+        colour = self.to_colour(features[-1], codes)
+        return TriPlaneStyles(geometry.unflatten(1, (3, -1)), colour.unflatten(1, (3, -1)))
 
     def in_box(self, positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """World positions in units of the planes, which span [-1, 1] on each axis."""
@@ -135,8 +158,8 @@ class TriPlaneField(GenerativeField):
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
     ) -> Float[Tensor, "batch points"]:
-        hidden, head = self.features(positions, styles), self.decoder[2]
-        return self.shaped(F.linear(hidden, head.weight[:1], head.bias[:1]).squeeze(-1), positions)
+        features = sample_tri_planes(styles.geometry_planes, self.in_box(positions))
+        return self.shaped(self.geometry_decoder(features).squeeze(-1), positions)
 
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
@@ -149,7 +172,7 @@ class TriPlaneField(GenerativeField):
         if not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)
         corners = positions.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-        step = min(self.config.box_half_sides) / self.plane_generator.resolution
+        step = min(self.config.box_half_sides) / self.config.geometry_side
         points = (positions[:, :, None] + step * corners).flatten(1, 2)
         logits = self.geometry_logits(points, styles).unflatten(1, (-1, 4))
         return logits @ corners / (4.0 * step)
@@ -160,5 +183,5 @@ class TriPlaneField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: TriPlaneStyles,
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        outputs = self.decoder[2](self.features(positions, styles))
-        return self.shaped(outputs[..., 0], positions), torch.sigmoid(outputs[..., 1:])
+        features = sample_tri_planes(styles.colour_planes, self.in_box(positions))
+        return self.geometry_logits(positions, styles), torch.sigmoid(self.colour_decoder(features))

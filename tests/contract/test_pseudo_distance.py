@@ -20,7 +20,9 @@ def ball() -> Any:
     from gan3d_ns.models.gan_model import GanModelConfig
 
     shape = {"sphere_prior_gain": 6.0, "sphere_prior_radius": 0.8, "envelope_radius": 5.0, "backdrop": None}
-    field = TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8), box_half_sides=(0.1, 0.1, 0.1))
+    field = TriPlaneFieldConfig(
+        latent_dim=8, generator_channels=(8, 8), geometry_side=8, box_half_sides=(0.1, 0.1, 0.1)
+    )
     for name, value in shape.items():
         assert hasattr(field, name)
         setattr(field, name, value)

@@ -116,6 +116,7 @@ def test_each_preset_of_each_method_builds() -> None:
             assert config.window.start <= prior.far - prior.near
             # At full size the networks take seconds to initialise; the fields do not depend on it.
             config.pipeline.model.tri_plane.generator_channels = (8, 8, 8)
+            config.pipeline.model.tri_plane.geometry_side = 16
             config.pipeline.model.film_siren.hidden_dim = 16
             model = config.pipeline.model.setup(scene_box=box, num_train_data=1)
             assert model.generator.background == config.pipeline.model.background

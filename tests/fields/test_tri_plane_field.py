@@ -5,14 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.modulated import ModulatedConv2d
 from gan3d_ns.field_components.tri_plane import sample_tri_planes
 from gan3d_ns.fields.tri_plane_field import TriPlaneField, TriPlaneFieldConfig
 
 
+def test_geometry_planes_of_a_side_that_is_not_drawn_are_refused() -> None:
+    with pytest.raises(UserError, match="geometry_side is 5"):
+        TriPlaneField(TriPlaneFieldConfig(geometry_side=5))
+
+
 @pytest.fixture
 def field() -> TriPlaneField:
-    return TriPlaneField(TriPlaneFieldConfig(latent_dim=8, generator_channels=(16, 16, 8), plane_channels=4))
+    return TriPlaneField(
+        TriPlaneFieldConfig(latent_dim=8, generator_channels=(16, 16, 8), plane_channels=4, geometry_side=8)
+    )
 
 
 def test_planes_are_read_bilinearly_at_their_own_axes() -> None:
@@ -48,7 +56,8 @@ def test_modulation_equals_convolving_with_modulated_and_demodulated_weights() -
 
 def test_differences_agree_with_automatic_gradients_where_the_logit_is_smooth(field) -> None:
     styles = field.condition(field.mapping(torch.randn(1, 8)))
-    styles = type(styles)(torch.nn.functional.avg_pool2d(styles.planes[0], 9, 1, 4, count_include_pad=False)[None])
+    smooth = torch.nn.functional.avg_pool2d(styles.geometry_planes[0], 5, 1, 2, count_include_pad=False)[None]
+    styles = type(styles)(smooth, styles.colour_planes)
     positions = (torch.rand(1, 200, 3) - 0.5) * 0.1
     with torch.no_grad():
         exact = field.normals(positions, styles)
@@ -59,8 +68,8 @@ def test_differences_agree_with_automatic_gradients_where_the_logit_is_smooth(fi
 
 def silence(field: TriPlaneField, logit: float = 0.0) -> None:
     """Makes the decoder answer one logit everywhere."""
-    torch.nn.init.zeros_(field.decoder[2].weight)
-    torch.nn.init.constant_(field.decoder[2].bias, logit)
+    torch.nn.init.zeros_(field.geometry_decoder[2].weight)
+    torch.nn.init.constant_(field.geometry_decoder[2].bias, logit)
 
 
 def test_a_silent_decoder_leaves_the_sphere_with_outward_normals(field) -> None:

@@ -115,7 +115,7 @@ def test_truncated_styles_surface_colours_and_normals_match_the_original(gof_fie
 
 
 def test_rendering_without_jitter_is_deterministic_and_rows_are_independent() -> None:
-    field = TriPlaneField(TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8)))
+    field = TriPlaneField(TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8), geometry_side=8))
     generator = Generator(field, SurfaceWindowSampler(SurfaceWindowSamplerConfig()), "black")
     prior = PosePrior(PosePriorConfig())
     rays = prior.rays(prior.sample(3, torch.Generator().manual_seed(0)), 8)
@@ -128,7 +128,7 @@ def test_rendering_without_jitter_is_deterministic_and_rows_are_independent() ->
 
 
 def test_mean_code_is_the_mean_over_latents() -> None:
-    field = TriPlaneField(TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8)))
+    field = TriPlaneField(TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8), geometry_side=8))
     generator = Generator(field, SurfaceWindowSampler(SurfaceWindowSamplerConfig()), "black")
     generator.update_mean_code(torch.Generator().manual_seed(1), num_latents=600)
     latents = torch.randn(600, 8, generator=torch.Generator().manual_seed(1))
