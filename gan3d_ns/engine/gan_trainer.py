@@ -19,7 +19,6 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
-from rich.panel import Panel
 from torch import Tensor
 from typing_extensions import Annotated
 
@@ -428,14 +427,13 @@ class GanTrainer(Trainer):
             resume += f" --data {self.config.pictures}"
         if self.config.preset != "auto":
             resume += f" --preset {self.config.preset}"
-        CONSOLE.print(
-            Panel(
-                f"Samples: {panel}  (surface on {health.hit_rate:.0%} of the rays)\n\n"
-                f"View it:      ns-viewer --load-config {run}\n"
-                f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2\n"
-                f"More samples: gan3d sample --load-config {run}\n"
-                f"Train on:     {resume}",
-                title="What next",
-                expand=False,
-            )
+        CONSOLE.rule("What next")
+        lines = (
+            f"Samples:      {panel}  (surface on {health.hit_rate:.0%} of the rays)",
+            f"View it:      ns-viewer --load-config {run}",
+            f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
+            f"More samples: gan3d sample --load-config {run}",
+            f"Train on:     {resume}",
         )
+        # Soft-wrapped: a command that the console breaks in two cannot be copied.
+        CONSOLE.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
