@@ -38,7 +38,7 @@ class ImageCollectionDataParserConfig(DataParserConfig):
 class ImageCollectionDataParser(DataParser):
     """Virtual views of the pose prior; the pictures themselves are read by the datamanager, and only for training."""
 
-    config: ImageCollectionDataParserConfig
+    config: ImageCollectionDataParserConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: object) -> DataparserOutputs:
         prior_config = self.config.pose_prior

@@ -52,13 +52,14 @@ class MappingNetwork(nn.Module):
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2)]
-        layers.append(nn.Linear(hidden_dim, code_dim))
+        last = nn.Linear(hidden_dim, code_dim)
+        layers.append(last)
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, a=0.2, mode="fan_in", nonlinearity="leaky_relu")
         with torch.no_grad():
-            self.layers[-1].weight.mul_(0.25)
+            last.weight.mul_(0.25)
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         return self.layers(latents)

@@ -67,8 +67,8 @@ class Generator(nn.Module):
     def update_mean_code(self, generator: torch.Generator, num_latents: int = MEAN_CODE_SAMPLES) -> None:
         """Sets the centre of truncation: the mean code over random latents (GOF, released code, 10 000 of them)."""
         latents = torch.randn(num_latents, self.field.latent_dim, generator=generator, device=self.mean_code.device)
-        total = sum(self.field.mapping(chunk).sum(dim=0) for chunk in latents.split(512))
-        self.mean_code.copy_(total / num_latents)
+        sums = [self.field.mapping(chunk).sum(dim=0) for chunk in latents.split(512)]
+        self.mean_code.copy_(torch.stack(sums).sum(dim=0) / num_latents)
 
     def codes(self, latents: Float[Tensor, "batch latent"], truncation: float = 1.0) -> Float[Tensor, "batch code"]:
         """mean + truncation * (mapping(z) - mean); 1 leaves the code alone, 0 is the average object."""
