@@ -56,7 +56,7 @@ def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]
         return {
             "pipeline.model.tri_plane.backdrop": -0.5 if photographs else None,
             "pipeline.model.tri_plane.sphere_prior_gain": 14.0 if photographs else 6.0,
-            "pipeline.model.tri_plane.max_displacement": 0.3 if photographs else None,
+            "pipeline.model.tri_plane.max_displacement": 0.15 if photographs else None,
             "geometry_release_steps": 4000 if photographs else 300,
             "pipeline.loss.coverage_weight": 1.0 if photographs else 0.0,
             "pipeline.model.pose_prior": pose_prior,
@@ -175,7 +175,7 @@ gof_gan_tiny = MethodSpecification(
             datamanager=GanDataManagerConfig(),
             model=GanModelConfig(
                 field="tri-plane",
-                tri_plane=TriPlaneFieldConfig(backdrop=-0.5, sphere_prior_gain=14.0, max_displacement=0.3),
+                tri_plane=TriPlaneFieldConfig(backdrop=-0.5, sphere_prior_gain=14.0, max_displacement=0.15),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=8, num_window_samples=8, num_fine_samples=0),
                 pose_prior=HEADS,
             ),
@@ -225,7 +225,7 @@ gof_gan = MethodSpecification(
                     decoder_dim=64,
                     backdrop=-0.5,
                     sphere_prior_gain=14.0,
-                    max_displacement=0.3,
+                    max_displacement=0.15,
                 ),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=16, num_window_samples=12, num_fine_samples=4),
                 pose_prior=HEADS,

@@ -48,7 +48,7 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Radius of the start shape's sphere in box units."""
     max_displacement: Optional[float] = None
     """How far, in box units, surfaces may lie from the start shape's: a soft bound on the decoder's logit. None leaves
-    them free inside the envelope. About .3 suits heads and prevents pits and floating shards."""
+    them free inside the envelope. About .15 suits heads and prevents pits, rims and floating shards."""
     envelope_radius: float = 0.92
     """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
     and learns no shape."""
