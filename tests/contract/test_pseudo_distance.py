@@ -15,7 +15,7 @@ NEAR_SURFACE = 0.004
 
 @pytest.fixture(scope="module")
 def ball() -> Any:
-    """A model whose logit is 6 (0.8 - |x| / 0.1): the decoder is silent, the start shape alone is left."""
+    """A model whose logit is 6 (0.8 - |x| / 0.1): of the field the start shape alone is left."""
     from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
     from gan3d_ns.models.gan_model import GanModelConfig
 
@@ -28,9 +28,7 @@ def ball() -> Any:
         setattr(field, name, value)
     scene_box = SceneBox(aabb=torch.tensor([[-0.12] * 3, [0.12] * 3]))
     model = GanModelConfig(field="tri-plane", tri_plane=field).setup(scene_box=scene_box, num_train_data=1)
-    with torch.no_grad():
-        for parameter in model.generator_ema.field.decoder[-1].parameters():
-            parameter.zero_()
+    model.generator_ema.field.release_geometry(0.0)
     return model
 
 
