@@ -38,7 +38,7 @@ class TriPlaneFieldConfig(InstantiateConfig):
     box_half_sides: Tuple[float, float, float] = (0.16, 0.16, 0.12)
     """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
     12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
-    geometry_rate: float = 0.25
+    geometry_rate: float = 0.1875
     """Scale of the decoder's logit: below 1 geometry learns more slowly than colour, which keeps dark spots of the
     pictures from becoming holes."""
     sphere_prior_gain: float = 6.0
@@ -48,7 +48,7 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Radius of the start shape's sphere in box units."""
     max_displacement: Optional[float] = None
     """How far, in box units, surfaces may lie from the start shape's: a soft bound on the decoder's logit. None leaves
-    them free inside the envelope. About .15 suits heads and prevents pits, rims and floating shards."""
+    them free inside the envelope. About .3 suits heads and prevents pits and floating shards."""
     envelope_radius: float = 0.92
     """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
     and learns no shape."""
