@@ -5,7 +5,8 @@
 
 The reference is what one writes first: pictures drawn anew for each phase, as many samples as the method composites
 and searches with, spread evenly over the whole ray and all evaluated with colour and gradient, penalties at every
-step. Method and reference take turns (A B A B ...), so that a drifting machine is seen by both; medians are printed.
+step; in full precision and without the smoothness terms. Method and reference take turns (A B A B ...), so that a
+drifting machine is seen by both; medians are printed.
 Each method runs in a process of its own, whose peak memory is read at the end (of the GPU, where there is one).
 """
 
@@ -25,8 +26,9 @@ import torch
 import tyro
 from PIL import Image
 
-from gan3d_ns.engine.gan_trainer import GanTrainer, GanTrainerConfig, step_randomness
+from gan3d_ns.engine.gan_trainer import GanTrainer, step_randomness
 from gan3d_ns.engine.schedules import CurriculumStage
+from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.ray_samplers import spread_evenly
 from gan3d_ns.model_components.surface import SurfaceHits
@@ -82,7 +84,7 @@ def reference_step(trainer: GanTrainer, step: int) -> None:
     """One step of the plain reference: the trainer's own networks, losses and optimizers around a naive rendering."""
     pipeline, config = trainer.pipeline, trainer.config
     plan = replace(trainer.plan(step), penalise=True)
-    randomness = step_randomness(config.machine.seed, step, 0, str(pipeline.device))
+    randomness = step_randomness(config.machine.seed, step, str(pipeline.device))
     real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
     generator, sampler = pipeline.model.generator, config.pipeline.model.sampler
     num_samples = sampler.num_coarse_samples + sampler.num_window_samples + sampler.num_fine_samples
@@ -112,6 +114,7 @@ def reference_step(trainer: GanTrainer, step: int) -> None:
     loss = losses.non_saturating_generator_loss(on_fake.score) + losses.pose_loss(on_fake.pose, poses)
     loss = loss + losses.opacity_prior(output.geometry_values)
     trainer.descend({"g": loss}, ["generator", "mapping"], step)
+    trainer.grad_scaler.update()
 
 
 def peak_memory_mb() -> float:

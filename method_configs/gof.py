@@ -12,8 +12,8 @@ from gan3d_ns.data.datamanager import GanDataManagerConfig
 from gan3d_ns.data.image_collection import ImageCollectionConfig
 from gan3d_ns.discriminators.progressive import ProgressiveDiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
-from gan3d_ns.engine.gan_trainer import GanAdamConfig, GanTrainerConfig
 from gan3d_ns.engine.schedules import CurriculumStage, OpacityWeightConfig, TopKConfig, WindowScheduleConfig
+from gan3d_ns.engine.trainer_config import GanAdamConfig, GanTrainerConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
@@ -35,6 +35,18 @@ def optimizers(generator_lr: float, discriminator_lr: float, beta2: float, max_n
         name: {"optimizer": GanAdamConfig(lr=rate, betas=(0.0, beta2), max_norm=max_norm), "scheduler": None}
         for name, rate in rates.items()
     }
+
+
+def photograph_loss() -> GanLossConfig:
+    """Losses for photographs, tried on cats at 32x32: larger learning rates or smaller penalties oscillate."""
+    return GanLossConfig(
+        r1_weight=3.0,
+        penalty_interval=4,
+        pose_weight=2.0,
+        normal_weight=0.5,
+        normal_ray_fraction=0.25,
+        coverage_weight=1.0,
+    )
 
 
 # Pictures of heads: seen from the front, a little from the sides (as the cats of GOF, with a shorter range).
@@ -62,6 +74,7 @@ def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]
             "pipeline.model.pose_prior": pose_prior,
             "window": replace(window, start=half_side, end=window.end * half_side / window.start),
             "pipeline.model.background": background,
+            "pipeline.datamanager.collection.background": background,
             "pipeline.datamanager.horizontal_flip": flip,
             "pipeline.model.tri_plane.box_half_sides": (lateral, lateral, half_side),
         }
@@ -78,7 +91,7 @@ def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]
 
 
 def published_presets() -> Dict[str, Dict[str, Any]]:
-    """GOF's curricula (released code, curriculums.py), one for each collection."""
+    """GOF's curricula (released code, curriculums.py), one for each collection; for the toy cars that of CelebA."""
 
     def preset(
         prior: str,
@@ -97,6 +110,8 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
         )
         return {
             "pipeline.model.pose_prior": POSE_PRIOR_PRESETS[prior],
+            "pipeline.model.background": "black",
+            "pipeline.datamanager.collection.background": "black",
             "pipeline.datamanager.horizontal_flip": flip,
             "pipeline.datamanager.collection.crop_size": crop_size,
             "pipeline.model.sampler.num_window_samples": samples[0],
@@ -109,7 +124,7 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
             "opacity": opacity,
         }
 
-    return {
+    published = {
         "bfm": preset(
             "bfm",
             True,
@@ -144,6 +159,13 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
             None,
         ),
     }
+    toy_cars = {
+        "pipeline.model.pose_prior": POSE_PRIOR_PRESETS["procedural"],
+        "pipeline.model.background": "white",
+        "pipeline.datamanager.collection.background": "white",
+        "pipeline.datamanager.collection.crop_size": None,
+    }
+    return {**published, "procedural": {**published["celeba"], **toy_cars}}
 
 
 TINY_WINDOW = WindowScheduleConfig(start=0.12, end=0.03, decay=2.5e-4)
@@ -178,7 +200,7 @@ gof_gan_tiny = MethodSpecification(
         viewer=ViewerConfig(),
         optimizers=optimizers(1e-3, 5e-4, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
-            datamanager=GanDataManagerConfig(),
+            datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
                 field="tri-plane",
                 tri_plane=TriPlaneFieldConfig(backdrop=-0.5, sphere_prior_gain=14.0, max_displacement=0.3),
@@ -186,14 +208,7 @@ gof_gan_tiny = MethodSpecification(
                 pose_prior=HEADS,
             ),
             discriminator=SmallDiscriminatorConfig(resolution=64),
-            loss=GanLossConfig(
-                r1_weight=3.0,
-                penalty_interval=4,
-                pose_weight=2.0,
-                normal_weight=0.5,
-                normal_ray_fraction=0.25,
-                coverage_weight=1.0,
-            ),
+            loss=photograph_loss(),
         ),
     ),
     description="GOF for a CPU: tri-plane occupancy field at 32x32, minutes to first faces (gan3d_ns).",
@@ -221,7 +236,7 @@ gof_gan = MethodSpecification(
         viewer=ViewerConfig(),
         optimizers=optimizers(1e-3, 1e-3, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
-            datamanager=GanDataManagerConfig(),
+            datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
                 field="tri-plane",
                 tri_plane=TriPlaneFieldConfig(
@@ -238,14 +253,7 @@ gof_gan = MethodSpecification(
                 eval_num_rays_per_chunk=32768,
             ),
             discriminator=SmallDiscriminatorConfig(resolution=128, base_channels=128, max_channels=512),
-            loss=GanLossConfig(
-                r1_weight=3.0,
-                penalty_interval=4,
-                pose_weight=2.0,
-                normal_weight=0.5,
-                normal_ray_fraction=0.25,
-                coverage_weight=1.0,
-            ),
+            loss=photograph_loss(),
         ),
     ),
     description="GOF for one GPU: larger tri-planes, up to 128x128, hours (gan3d_ns).",
@@ -274,7 +282,7 @@ gof_gan_paper = MethodSpecification(
         mixed_precision=True,
         optimizers=optimizers(5e-5, 2e-4, beta2=0.9, max_norm=1.0),
         pipeline=GanPipelineConfig(
-            datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(crop_size=142)),
+            datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black", crop_size=142)),
             model=GanModelConfig(
                 field="film-siren",
                 film_siren=FilmSirenFieldConfig(),

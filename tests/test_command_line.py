@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 def gan_methods() -> dict[str, Any]:
     from nerfstudio.configs.method_configs import all_methods
 
-    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
 
     return {name: config for name, config in all_methods.items() if isinstance(config, GanTrainerConfig)}
 

@@ -74,6 +74,8 @@ class GanDataManager(VanillaDataManager[VirtualViewDataset]):
         **kwargs: Any,
     ) -> None:
         self.collection: Optional[ImageCollection] = None
+        self.rays_in_step = 0
+        """Rays of the last training step, for nerfstudio's rays-per-second."""
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
 
     def load_collection(self, resolution: int) -> None:
@@ -134,6 +136,9 @@ class GanDataManager(VanillaDataManager[VirtualViewDataset]):
     def next_eval(self, step: int) -> Tuple[RayBundle, Dict]:
         """As ``next_train``."""
         return self.next_train(step)
+
+    def get_train_rays_per_batch(self) -> int:
+        return self.rays_in_step
 
     def get_datapath(self) -> Path:
         return Path(self.config.dataparser.data or "built-in-collection")

@@ -65,8 +65,7 @@ class StagedDiscriminator(Discriminator):
 
     Images enter at the block for their side through an adapter of their own (`from_rgb`), so that one network serves a
     curriculum of growing resolutions. While a stage fades in, the first block's output is blended with the adapter of
-    the next smaller side (Karras et al. 2018, section 2). Modules are keyed by side: weights that were learnt at a
-    small resolution load into a network with a larger one.
+    the next smaller side (Karras et al. 2018, section 2).
 
     Args:
         config: sizes.

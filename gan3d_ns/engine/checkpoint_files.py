@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch.amp.grad_scaler import GradScaler
 
 PARTIAL_NAME = "checkpoint.partial"
+ZIP_WRITER = "PytorchStreamWriter"
+"""What torch calls the writer of its archives in error messages."""
 
 
 def checkpoint_state(
@@ -47,8 +49,10 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
             os.fsync(stream.fileno())
         os.replace(scratch, path)
     except RuntimeError as error:
-        # torch reports a failed write of its zip archive as a RuntimeError.
-        raise OSError(str(error).splitlines()[0]) from error
+        # torch reports a failed write of its zip archive as a RuntimeError; others are none of the disk's.
+        if ZIP_WRITER in str(error) or "unexpected pos" in str(error):
+            raise OSError(str(error).splitlines()[0]) from error
+        raise
     finally:
         scratch.unlink(missing_ok=True)
 

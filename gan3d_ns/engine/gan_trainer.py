@@ -5,22 +5,17 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Dict, List, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
-import tyro
-from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.optimizers import OptimizerConfig
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
-from typing_extensions import Annotated
 
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
@@ -30,130 +25,30 @@ from gan3d_ns.engine.checkpoint_files import (
     save_atomically,
 )
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
-from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.sample_panel import sample_panel
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
-    OpacityWeightConfig,
-    TopKConfig,
-    WindowScheduleConfig,
     fade_alpha,
     fade_at,
     stage_at,
-    validate_stages,
 )
+from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.geometry_health import GeometryHealth
-from gan3d_ns.pipelines.gan_pipeline import GanPipeline, GanPipelineConfig, StepPlan
+from gan3d_ns.pipelines.gan_pipeline import GanPipeline, StepPlan
 
-BUILT_IN_PRESET = "procedural"
-BUILT_IN_NAME = "toy-cars"
+SMALLEST_LOSS_SCALE = 1.0
+"""GOF's release keeps the loss scale of half precision from falling below this."""
 EXPLODED = 1e5
 """A loss beyond this never comes back."""
 HOLLOW_MAJORITY = 0.5
+SMALLEST_HIT_RATE = 0.2
 PANEL_YAWS = 5
 
 
-@dataclass
-class GanAdamConfig(OptimizerConfig):
-    """Adam with the betas of a GAN."""
-
-    _target: Type = torch.optim.Adam
-    """target class to instantiate"""
-    betas: Tuple[float, float] = (0.0, 0.99)
-    """Decay rates of the running moments; a first one of 0 keeps the opponents from chasing old gradients."""
-
-
-@dataclass
-class GanTrainerConfig(TrainerConfig):
-    """nerfstudio's trainer with the schedules of a generative method."""
-
-    _target: Type = field(default_factory=lambda: GanTrainer)
-    """target class to instantiate"""
-    pipeline: GanPipelineConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        default_factory=GanPipelineConfig
-    )
-    """Generator, discriminator, losses and data."""
-    preset: str = "auto"
-    """Numbers that belong to a collection (cameras, background, published schedules), see the README. auto: those of
-    the toy cars without --data, else the method's own. Flags that you set yourself win."""
-    presets: Annotated[Dict[str, Dict[str, Any]], tyro.conf.Suppress] = field(default_factory=dict)
-    """The method's presets; "default" is what its config holds."""
-    base_preset: Annotated[str, tyro.conf.Suppress] = "default"
-    """The preset that the config's numbers are now."""
-    curriculum: Tuple[CurriculumStage, ...] = (CurriculumStage(),)
-    """Resolution, batch and learning rates from a step on."""
-    fade_steps: int = 0
-    """Steps over which the discriminator takes in a new resolution."""
-    fade_first_resolution: bool = True
-    """Fade in the first resolution too, against pictures of half its side, as published."""
-    window: WindowScheduleConfig = field(default_factory=WindowScheduleConfig)
-    """How the sampled window around the surface shrinks."""
-    opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
-    """How the weight of the opacity prior grows."""
-    geometry_release_steps: int = 0
-    """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
-    top_k: TopKConfig = field(default_factory=TopKConfig)
-    """How many of the generated pictures train the generator."""
-    mapping_lr_factor: float = 1.0
-    """Learning rate of the mapping network over the generator's; GOF means .05, its release applies 1 by a slip."""
-    ema_decay: float = 0.999
-    """Decay of the moving average that is shown, saved and exported."""
-    steps_per_panel: int = 500
-    """Steps between sample panels (samples.png in the run's folder, and tensorboard)."""
-    panel_objects: int = 6
-    """Objects in the panel."""
-    hollow_check_step: int = 1000
-    """When to check that surfaces face outwards; 0 never."""
-    hollow_reseeds: int = 0
-    """How often to start over with other weights when that check fails."""
-    viewer: ViewerConfig = field(default_factory=ViewerConfig)
-    """Viewer configuration"""
-    vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
-        "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
-    ] = "viewer+tensorboard"
-    """Which visualizer to use."""
-
-    def __post_init__(self) -> None:
-        # Presets must not share objects with the settings, or changing a setting would change its preset.
-        self.presets = copy.deepcopy(self.presets)
-
-    def set_experiment_name(self) -> None:
-        """nerfstudio names runs after the data folder; without one it is the built-in collection."""
-        if self.experiment_name is None and self.pictures is None:
-            self.experiment_name = BUILT_IN_NAME
-        super().set_experiment_name()
-
-    def resolve_preset(self) -> List[str]:
-        """Fills in the chosen preset, once; returns the settings that changed.
-
-        Raises:
-            UserError: no such preset, or an impossible curriculum.
-        """
-        chosen = self.preset
-        if chosen == "auto":
-            built_in = self.pictures is None and BUILT_IN_PRESET in self.presets
-            chosen = BUILT_IN_PRESET if built_in else self.base_preset
-        changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
-        self.base_preset = chosen
-        validate_stages(self.curriculum)
-        return changed
-
-    @property
-    def pictures(self) -> Optional[Path]:
-        """The folder of pictures, whichever flag gave it; None means the built-in collection."""
-        datamanager = self.pipeline.datamanager
-        return self.data or datamanager.data or datamanager.dataparser.data
-
-    @property
-    def largest_resolution(self) -> int:
-        """Side of the largest pictures of the curriculum, in pixels."""
-        return max(stage.resolution for stage in self.curriculum)
-
-
-def step_randomness(seed: int, step: int, rank: int, device: str) -> torch.Generator:
-    """The random numbers of one step: a function of (seed, step, rank), so that nothing has to be saved to resume."""
-    digest = hashlib.blake2b(f"{seed}:{step}:{rank}".encode(), digest_size=4).digest()
+def step_randomness(seed: int, step: int, device: str) -> torch.Generator:
+    """The random numbers of one step: a function of (seed, step), so that nothing has to be saved to resume."""
+    digest = hashlib.blake2b(f"{seed}:{step}:0".encode(), digest_size=4).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
 
 
@@ -173,8 +68,16 @@ class GanTrainer(Trainer):
     pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
-        if config.resolve_preset() and local_rank == 0 and (config.get_base_dir() / "config.yml").exists():
-            config.save_config()
+        if world_size > 1:
+            raise UserError(
+                f"training on {world_size} devices is not supported: the two opponents would not be kept alike. Set "
+                "--machine.num-devices 1 and --machine.num-machines 1."
+            )
+        changed = config.resolve_preset()
+        if changed:
+            CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")
+            if (config.get_base_dir() / "config.yml").exists():
+                config.save_config()
         if config.pipeline.discriminator.resolution < config.largest_resolution:
             raise UserError(
                 f"the curriculum goes up to {config.largest_resolution} pixels but the discriminator only to "
@@ -183,16 +86,43 @@ class GanTrainer(Trainer):
             )
         super().__init__(config, local_rank, world_size)
         self.reseeds_left = config.hollow_reseeds
+        self.started_at = 0
+        """Step at which the present weights were new: 0, or that of the last reseeding."""
+        self.last_completed = -1
+        """The newest step whose both phases are done."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        loading = self.config.load_dir or self.config.load_checkpoint
+        if test_mode == "val" and loading is None and any(self.checkpoint_dir.glob("step-*.ckpt")):
+            raise UserError(
+                f"{self.checkpoint_dir} holds checkpoints of an earlier run, which a new start would replace. Go on "
+                f"with --load-dir {self.checkpoint_dir} and without --load-config, or choose another --timestamp."
+            )
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
+            # nerfstudio trains max_num_iterations more, but measures progress from step 0.
+            writer.GLOBAL_BUFFER["max_iter"] = self._start_step + self.config.max_num_iterations
             if test_mode == "val":
                 self.pipeline.datamanager.load_collection(self.config.largest_resolution)
 
     def train(self) -> None:
         with self.closing_the_viewer_on_errors():
-            super().train()
+            try:
+                super().train()
+            except KeyboardInterrupt:
+                self.stop_early()
+
+    def stop_early(self) -> None:
+        """After Ctrl-C: saves what was learnt and says how to go on.
+
+        The weights may be one phase past the step that is written; resuming repeats that phase.
+        """
+        if self.training_state != "completed" and self.last_completed >= self._start_step:
+            self.step = self.last_completed
+            self.save_checkpoint(self.step)
+            CONSOLE.print(f"Stopped after step {self.step}.")
+            self.print_next_steps()
+        self.shutdown()
 
     @contextmanager
     def closing_the_viewer_on_errors(self) -> Iterator[None]:
@@ -211,11 +141,11 @@ class GanTrainer(Trainer):
         return StepPlan(
             resolution=stage.resolution,
             batch_size=stage.batch_size,
-            position=pictures_before(config.curriculum, step) * self.world_size + self.local_rank * stage.batch_size,
+            position=pictures_before(config.curriculum, step),
             seed=config.machine.seed,
             window_half_width=config.window.value(step),
             opacity_weight=config.opacity.value(step),
-            geometry_release=fade_alpha(step, 0, config.geometry_release_steps),
+            geometry_release=fade_alpha(step, self.started_at, config.geometry_release_steps),
             top_k_fraction=config.top_k.value(step),
             fade=1.0 if unfaded else fade_at(config.curriculum, step, config.fade_steps),
             penalise=step % config.pipeline.loss.penalty_interval == 0,
@@ -225,9 +155,10 @@ class GanTrainer(Trainer):
     def set_learning_rates(self, step: int) -> None:
         """Applies the rates of the curriculum's stage where it gives any."""
         stage = stage_at(self.config.curriculum, step)
+        generator_rate = stage.lr_generator or self.config.optimizers["generator"]["optimizer"].lr
         rates = {"discriminator": stage.lr_discriminator, "generator": stage.lr_generator}
-        if stage.lr_generator is not None:
-            rates["mapping"] = stage.lr_generator * self.config.mapping_lr_factor
+        if stage.lr_generator is not None or self.config.mapping_lr_factor != 1.0:
+            rates["mapping"] = generator_rate * self.config.mapping_lr_factor
         for name, rate in rates.items():
             if rate is not None:
                 for group in self.optimizers.optimizers[name].param_groups:
@@ -239,12 +170,14 @@ class GanTrainer(Trainer):
         pipeline.set_window(plan.window_half_width)
         pipeline.release_geometry(plan.geometry_release)
         self.set_learning_rates(step)
-        randomness = step_randomness(self.config.machine.seed, step, self.local_rank, str(pipeline.device))
+        randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
         real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
         shared = pipeline.config.share_fakes and plan.batch_split == 1
 
         def autocast() -> torch.autocast:
-            return torch.autocast(device_type=self.device.split(":")[0], enabled=self.mixed_precision)
+            # Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
+            device_type = self.device.split(":")[0]
+            return torch.autocast(device_type=device_type, enabled=self.mixed_precision, cache_enabled=False)
 
         self.optimizers.zero_grad_all()
         with autocast():
@@ -269,7 +202,9 @@ class GanTrainer(Trainer):
         self.grad_scaler.update()
         if scale <= self.grad_scaler.get_scale():
             self.optimizers.scheduler_step_all(step)
-        decay = decay_with_warmup(self.config.ema_decay, step)
+        if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
+            self.grad_scaler.update(SMALLEST_LOSS_SCALE)
+        decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
         update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
 
         terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
@@ -279,6 +214,8 @@ class GanTrainer(Trainer):
             "window_half_width": torch.tensor(plan.window_half_width),
             "resolution": torch.tensor(float(plan.resolution)),
         }
+        self.last_completed = step
+        pipeline.datamanager.rays_in_step = plan.batch_size * plan.resolution**2
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures
 
@@ -315,7 +252,7 @@ class GanTrainer(Trainer):
         config = self.config
         if step_check(step, config.steps_per_panel):
             self.write_panel(step)
-        if config.hollow_check_step and step == config.hollow_check_step:
+        if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
 
     def write_panel(self, step: int) -> Tuple[Path, GeometryHealth]:
@@ -325,8 +262,11 @@ class GanTrainer(Trainer):
         resolution = min(64, 2 * stage_at(self.config.curriculum, step).resolution)
         image, health = sample_panel(model, list(range(self.config.panel_objects)), 1.0, PANEL_YAWS, resolution)
         path = self.base_dir / "samples.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        imageio.imwrite(path, (image * 255).round().to(torch.uint8).numpy())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            imageio.imwrite(path, (image * 255).round().to(torch.uint8).numpy())
+        except OSError as error:
+            CONSOLE.print(f"[bold red]the sample panel of step {step} could not be written to {path} ({error}).")
         if writer.is_initialized():
             writer.put_image(name="Samples", image=image, step=step)
             writer.put_dict(name="Geometry", scalar_dict=vars(health), step=step)
@@ -343,21 +283,30 @@ class GanTrainer(Trainer):
         """Says whether surfaces bulge towards the camera; starts over with other weights if asked to."""
         resolution = stage_at(self.config.curriculum, step).resolution
         _, health = sample_panel(self.pipeline.model, list(range(16)), 1.0, 3, resolution)
+        if health.hit_rate < SMALLEST_HIT_RATE:
+            CONSOLE.print(
+                f"[bold yellow]Step {step}: only {health.hit_rate:.0%} of the rays meet a surface, too few to see "
+                "which way it faces. Look at samples.png: the pose prior may not fit the pictures."
+            )
+            return
         if health.hollow_fraction <= HOLLOW_MAJORITY:
             CONSOLE.print(
-                f"Step {step}: surfaces face outwards, the middle is {health.relief:.4f} nearer than the border."
+                f"Step {step}: surfaces face outwards, the middle is {health.relief:.4f} nearer than around it."
             )
             return
         CONSOLE.print(
             f"[bold yellow]Step {step}: {health.hollow_fraction:.0%} of the surfaces are hollow (the middle lies "
-            f"{-health.relief:.4f} deeper than the border). Another --machine.seed, or --hollow-reseeds 2, helps."
+            f"{-health.relief:.4f} deeper than around it). Another --machine.seed, or --hollow-reseeds 2, helps."
         )
         if self.reseeds_left > 0:
             self.reseeds_left -= 1
-            self.reseed()
+            self.reseed(step)
 
-    def reseed(self) -> None:
-        """Fresh weights for generator, average and discriminator, and fresh optimizers; the step goes on."""
+    def reseed(self, step: int) -> None:
+        """Fresh weights for generator, average and discriminator, and fresh optimizers.
+
+        The step goes on, but geometry is held and the average warms up as at the start.
+        """
         CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
         pipeline, model = self.pipeline, self.pipeline.model
         fresh = model.build_generator().to(pipeline.device)
@@ -367,6 +316,7 @@ class GanTrainer(Trainer):
         discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
+        self.started_at = step
 
     def _load_checkpoint(self) -> None:
         config = self.config
@@ -380,6 +330,7 @@ class GanTrainer(Trainer):
             self.optimizers.load_schedulers(state.get("schedulers", {}))
         if state["scalers"]:  # empty where the run was trained without mixed precision
             self.grad_scaler.load_state_dict(state["scalers"])
+        self.started_at = state.get("started_at", 0)
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 
@@ -396,6 +347,7 @@ class GanTrainer(Trainer):
         self.update_truncation_centre()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
+        state["started_at"] = self.started_at
         try:
             save_atomically(state, path, self.base_dir / PARTIAL_NAME)
         except OSError as error:
@@ -433,7 +385,7 @@ class GanTrainer(Trainer):
             f"View it:      ns-viewer --load-config {run}",
             f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
             f"More samples: gan3d sample --load-config {run}",
-            f"Train on:     {resume}",
+            f"Train on:     {resume}   (and the other flags that you gave)",
         )
         # Soft-wrapped: a command that the console breaks in two cannot be copied.
         CONSOLE.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

@@ -60,6 +60,12 @@ class TriPlaneFieldConfig(InstantiateConfig):
     backdrop_envelope: float = 0.0
     """The backdrop stays below this height in box units, outside the object's envelope."""
 
+    def __post_init__(self) -> None:
+        if self.max_displacement is not None and self.max_displacement <= 0:
+            raise UserError(
+                f"max_displacement is {self.max_displacement}; give a positive length, or None for no bound."
+            )
+
 
 @dataclass(frozen=True)
 class TriPlaneStyles(Styles):

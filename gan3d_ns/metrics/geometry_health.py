@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 CENTRE_FRACTION = 0.3
-"""Side of the central square that is compared with the rest, as a fraction of the image."""
+"""Side of the central square that is compared with the ring around it, as a fraction of the image."""
+RING_FRACTION = 0.6
+"""Outer side of that ring: within the object, so that a wall behind it does not count."""
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,32 @@ class GeometryHealth:
     hit_rate: float
     """Fraction of rays that meet a surface from outside."""
     relief: float
-    """Mean depth of the rest minus mean depth of the centre: positive where the middle is nearer (outward-facing)."""
+    """Mean depth of the ring minus mean depth of the centre: positive where the middle is nearer (outward-facing)."""
     hollow_fraction: float
-    """Fraction of the objects whose middle lies deeper than the rest: the "hollow face" solution."""
+    """Fraction of the objects whose middle lies deeper than the ring around it: the "hollow face" solution."""
     depth_spread: float
     """Standard deviation of the surface depth within an image: near 0 for flat cards."""
 
 
-def relief(depth: Float[Tensor, "batch side side"], hit: Bool[Tensor, "batch side side"]) -> Float[Tensor, "batch"]:
-    """How much nearer the middle of each image is than the rest, over rays with a surface; 0 where one part is empty.
+def central_square(like: Bool[Tensor, "batch side side"], fraction: float) -> Bool[Tensor, "batch side side"]:
+    """A mask of the middle square whose side is a fraction of the image's."""
+    side = like.shape[-1]
+    margin = round(side * (1.0 - fraction) / 2.0)
+    mask = torch.zeros_like(like)
+    mask[:, margin : side - margin, margin : side - margin] = True
+    return mask
 
-    GOF's authors start from checkpoints whose faces are known to bulge outwards; this is the check for it.
+
+def relief(depth: Float[Tensor, "batch side side"], hit: Bool[Tensor, "batch side side"]) -> Float[Tensor, "batch"]:
+    """How much nearer the middle of each image is than the ring around it, over rays with a surface.
+
+    0 where either has no surface. GOF's authors start from checkpoints whose faces are known to bulge outwards; this is
+    the check for it.
     """
-    side = depth.shape[-1]
-    margin = round(side * (1.0 - CENTRE_FRACTION) / 2.0)
-    centre = torch.zeros_like(hit)
-    centre[:, margin : side - margin, margin : side - margin] = True
+    centre = central_square(hit, CENTRE_FRACTION)
+    ring = central_square(hit, RING_FRACTION) & ~centre
     means = []
-    for mask in (hit & ~centre, hit & centre):
+    for mask in (hit & ring, hit & centre):
         count = mask.sum(dim=(1, 2))
         mean = (depth * mask).sum(dim=(1, 2)) / count.clamp(min=1)
         means.append(torch.where(count > 0, mean, torch.full_like(mean, torch.nan)))

@@ -5,10 +5,11 @@ from typing import Callable, Literal, Optional, Type
 
 import torch
 from jaxtyping import Float
-from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
+from gan3d_ns.errors import UserError
 from gan3d_ns.model_components.compositing import alphas_of, compositing_weights
 from gan3d_ns.model_components.surface import SurfaceHits, first_crossing, logit_level, refine_root
 
@@ -39,10 +40,11 @@ class SurfaceWindowSamplerConfig(InstantiateConfig):
     """Distance reported where no surface is met: the plane of the origin for cameras at radius 1."""
 
     def __post_init__(self) -> None:
-        if self.num_coarse_samples < 2 or self.num_window_samples < 2:
-            raise ValueError(
-                f"the surface search needs two coarse and two window samples at least, got "
-                f"{self.num_coarse_samples} and {self.num_window_samples}"
+        least_coarse = 3 if self.num_fine_samples > 0 else 2
+        if self.num_coarse_samples < least_coarse or self.num_window_samples < 2:
+            raise UserError(
+                f"the surface search needs {least_coarse} coarse and 2 window samples at least, got "
+                f"{self.num_coarse_samples} and {self.num_window_samples}."
             )
 
 
@@ -81,11 +83,6 @@ def sample_pdf(
     span = torch.where(span < PDF_EPSILON, torch.ones_like(span), span)
     edge_lower, edge_upper = edges.gather(-1, lower), edges.gather(-1, upper)
     return edge_lower + (uniforms - cdf_lower) / span * (edge_upper - edge_lower)
-
-
-def point_samples(rays: RayBundle, distances: Float[Tensor, "*batch sample"]) -> RaySamples:
-    """Samples at exact distances, as nerfstudio's RaySamples (bins of no width, so positions are exact)."""
-    return rays.get_ray_samples(bin_starts=distances[..., None], bin_ends=distances[..., None])
 
 
 def sample_positions(rays: RayBundle, distances: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample 3"]:

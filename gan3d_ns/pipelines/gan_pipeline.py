@@ -48,6 +48,12 @@ class GanLossConfig:
     normal_ray_fraction: float = 1.0
     """Fraction of the rays whose normals are compared; fewer are cheaper."""
 
+    def __post_init__(self) -> None:
+        if self.penalty_interval < 1:
+            raise UserError(f"penalty_interval is {self.penalty_interval}; set it to 1 (every step) or more.")
+        if not 0.0 < self.normal_ray_fraction <= 1.0:
+            raise UserError(f"normal_ray_fraction is {self.normal_ray_fraction}; it must lie in (0, 1].")
+
 
 @dataclass
 class GanPipelineConfig(VanillaPipelineConfig):
@@ -130,6 +136,7 @@ class GanPipeline(VanillaPipeline):
         config.datamanager.dataparser.pose_prior = config.model.pose_prior
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)  # pyright: ignore
         prior = self.model.pose_prior
+        # The published estimate starts at 0; ours starts at the prior's mean, which saves it the first thousand steps.
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
         self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG

@@ -11,7 +11,7 @@ from typing_extensions import Annotated
 from gan3d_ns.errors import UserError
 
 if TYPE_CHECKING:
-    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
 
 METHOD = "gof-gan-paper"
 RUN_NAME = "imported"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gan3d_ns.errors import UserError
 
 if TYPE_CHECKING:
-    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
     from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 
 RUN_TAG = "tag:yaml.org,2002:python/object:gan3d_ns.engine.gan_trainer.GanTrainerConfig"

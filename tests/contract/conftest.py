@@ -25,7 +25,7 @@ def gan_method_names() -> list[str]:
     """The methods of this package, as nerfstudio's registry finds them: a later one is covered without an edit."""
     from nerfstudio.plugins.registry import discover_methods
 
-    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
 
     methods, _ = discover_methods()
     return sorted(name for name, config in methods.items() if isinstance(config, GanTrainerConfig))

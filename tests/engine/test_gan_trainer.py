@@ -384,6 +384,101 @@ def test_the_check_comes_at_its_step(make_trainer: Any, monkeypatch: pytest.Monk
     assert checked == [1]
 
 
+def test_every_new_start_is_checked_and_holds_geometry_again(
+    make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan3d_ns.engine import gan_trainer
+
+    trainer = make_trainer(hollow_check_step=2, hollow_reseeds=2, geometry_release_steps=4)
+    panel = torch.zeros(8, 8, 3)
+    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (panel, hollow_health(True)))
+    left, released = [], []
+    for step in range(8):
+        released.append(trainer.plan(step).geometry_release)
+        trainer.train_iteration(step)
+        left.append(trainer.reseeds_left)
+    assert left == [2, 2, 1, 1, 0, 0, 0, 0]
+    assert released == [0.0, 0.25, 0.5, 0.25, 0.5, 0.25, 0.5, 0.75]
+
+
+def test_too_few_surfaces_are_not_called_outward_facing(
+    make_trainer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gan3d_ns.engine import gan_trainer
+    from gan3d_ns.metrics.geometry_health import geometry_health
+
+    trainer = make_trainer()
+    empty = geometry_health(torch.ones(2, 16, 16), torch.zeros(2, 16, 16, dtype=torch.bool))
+    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (torch.zeros(8, 8, 3), empty))
+    trainer.check_outward_facing(1)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "too few" in printed and "outwards" not in printed
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_half_precision_reaches_the_trunk_and_steps_every_optimizer(interval: int, make_trainer: Any) -> None:
+    """Weights that the search casts without gradient must not be handed on to the graded pass."""
+    trainer = make_trainer(**{"pipeline.model.field": "film-siren", "pipeline.loss.penalty_interval": interval})
+    trainer.mixed_precision, trainer.grad_scaler = True, torch.amp.GradScaler("cpu", init_scale=8.0)
+    before = weights_of(trainer.pipeline.discriminator)
+    for step in range(3):
+        _, terms, _ = trainer.train_iteration(step)
+        assert all(torch.isfinite(term) for term in terms.values())
+    trunk = trainer.pipeline.model.generator.field.trunk
+    for name, parameter in trunk.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert not same(before, weights_of(trainer.pipeline.discriminator))
+
+
+def test_an_earlier_run_is_not_trained_over(make_trainer: Any) -> None:
+    trainer = make_trainer()
+    trainer.train_iteration(0)
+    trainer.save_checkpoint(0)
+    kept = sorted(trainer.checkpoint_dir.iterdir())
+    with pytest.raises(UserError, match="earlier run") as refusal:
+        trainer.config.setup(local_rank=0, world_size=1).setup()
+    one_sentence_or_two = str(refusal.value)
+    assert f"--load-dir {trainer.checkpoint_dir}" in one_sentence_or_two
+    assert sorted(trainer.checkpoint_dir.iterdir()) == kept
+
+
+def test_several_devices_are_refused(make_trainer: Any) -> None:
+    config = make_trainer().config
+    with pytest.raises(UserError, match="num-devices 1"):
+        config.setup(local_rank=0, world_size=2)
+
+
+def test_an_interrupt_saves_the_last_whole_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gan3d_ns.engine.gan_trainer import GanTrainer
+
+    original = GanTrainer.train_iteration
+
+    def interrupted(self: GanTrainer, step: int) -> Any:
+        if step == 2:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    monkeypatch.setattr(GanTrainer, "train_iteration", interrupted)
+    run = train(tiny_config(METHOD, tmp_path, steps=5, steps_per_save=1000))
+    assert [file.name for file in run.trainer.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
+    assert "What next" in capsys.readouterr().out
+
+
+def test_a_panel_that_cannot_be_written_does_not_end_the_training(
+    make_trainer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make_trainer()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(imageio, "imwrite", full)
+    trainer.write_panel(1)
+    assert "could not be written" in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_data_the_toy_cars_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset of the built-in collection applies, and config.yml holds it for viewer and exporters."""
     from gan3d_ns.data import datamanager

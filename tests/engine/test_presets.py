@@ -92,7 +92,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
 def method_configs() -> dict[str, Any]:
     from nerfstudio.configs.method_configs import all_methods
 
-    from gan3d_ns.engine.gan_trainer import GanTrainerConfig
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
 
     return {name: config for name, config in all_methods.items() if isinstance(config, GanTrainerConfig)}
 

@@ -43,3 +43,13 @@ def test_an_empty_image_is_neither_hollow_nor_spread() -> None:
     depth = torch.ones(1, 16, 16)
     health = geometry_health(depth, torch.zeros_like(depth, dtype=torch.bool))
     assert health.hit_rate == 0 and health.relief == 0 and health.hollow_fraction == 0
+
+
+def test_a_hollow_object_before_a_wall_is_hollow() -> None:
+    """A bowl deeper in its middle, and a wall far behind it all around: the wall must not make it look outward."""
+    depth = bowl(-0.03)
+    hit = torch.ones_like(depth, dtype=torch.bool)
+    axis = torch.linspace(-1, 1, depth.shape[-1])
+    wall = (axis[:, None].square() + axis.square()).sqrt() > 0.85
+    depth[:, wall] = 1.1
+    assert geometry_health(depth, hit).hollow_fraction == 1.0

@@ -8,6 +8,7 @@ import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
 
+from gan3d_ns.errors import UserError
 from gan3d_ns.model_components.ray_samplers import (
     SurfaceWindowSampler,
     SurfaceWindowSamplerConfig,
@@ -101,5 +102,6 @@ def test_pdf_samples_follow_the_weights() -> None:
 
 
 def test_a_search_with_one_sample_is_refused() -> None:
-    with pytest.raises(ValueError, match="two coarse"):
-        SurfaceWindowSamplerConfig(num_coarse_samples=1)
+    with pytest.raises(UserError, match="3 coarse"):
+        SurfaceWindowSamplerConfig(num_coarse_samples=2)
+    SurfaceWindowSamplerConfig(num_coarse_samples=2, num_fine_samples=0)

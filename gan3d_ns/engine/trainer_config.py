@@ -1,0 +1,129 @@
+"""The settings of a training: nerfstudio's own, and the schedules of a generative method."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+import tyro
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.engine.optimizers import OptimizerConfig
+from nerfstudio.engine.trainer import TrainerConfig
+from typing_extensions import Annotated
+
+from gan3d_ns.engine.presets import apply_preset
+from gan3d_ns.engine.schedules import (
+    CurriculumStage,
+    OpacityWeightConfig,
+    TopKConfig,
+    WindowScheduleConfig,
+    validate_stages,
+)
+from gan3d_ns.pipelines.gan_pipeline import GanPipelineConfig
+
+BUILT_IN_PRESET = "procedural"
+BUILT_IN_NAME = "toy-cars"
+
+
+def _trainer() -> Type:
+    from gan3d_ns.engine.gan_trainer import GanTrainer
+
+    return GanTrainer
+
+
+@dataclass
+class GanAdamConfig(OptimizerConfig):
+    """Adam with the betas of a GAN."""
+
+    _target: Type = torch.optim.Adam
+    """target class to instantiate"""
+    betas: Tuple[float, float] = (0.0, 0.99)
+    """Decay rates of the running moments; a first one of 0 keeps the opponents from chasing old gradients."""
+
+
+@dataclass
+class GanTrainerConfig(TrainerConfig):
+    """nerfstudio's trainer with the schedules of a generative method."""
+
+    _target: Type = field(default_factory=_trainer)
+    """target class to instantiate"""
+    pipeline: GanPipelineConfig = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=GanPipelineConfig
+    )
+    """Generator, discriminator, losses and data."""
+    preset: str = "auto"
+    """Numbers that belong to a collection (cameras, background, published schedules), see the README. auto: those of
+    the toy cars without --data, else the method's own. Flags that differ from the method's defaults win."""
+    presets: Annotated[Dict[str, Dict[str, Any]], tyro.conf.Suppress] = field(default_factory=dict)
+    """The method's presets; "default" is what its config holds."""
+    base_preset: Annotated[str, tyro.conf.Suppress] = "default"
+    """The preset that the config's numbers are now."""
+    curriculum: Tuple[CurriculumStage, ...] = (CurriculumStage(),)
+    """Resolution, batch and learning rates from a step on."""
+    fade_steps: int = 0
+    """Steps over which the discriminator takes in a new resolution."""
+    fade_first_resolution: bool = True
+    """Fade in the first resolution too, against pictures of half its side, as published."""
+    window: WindowScheduleConfig = field(default_factory=WindowScheduleConfig)
+    """How the sampled window around the surface shrinks."""
+    opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
+    """How the weight of the opacity prior grows."""
+    geometry_release_steps: int = 0
+    """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
+    top_k: TopKConfig = field(default_factory=TopKConfig)
+    """How many of the generated pictures train the generator."""
+    mapping_lr_factor: float = 1.0
+    """Learning rate of the mapping network over the generator's; GOF means .05, its release applies 1 by a slip."""
+    ema_decay: float = 0.999
+    """Decay of the moving average that is shown, saved and exported."""
+    steps_per_panel: int = 500
+    """Steps between sample panels (samples.png in the run's folder, and tensorboard)."""
+    panel_objects: int = 6
+    """Objects in the panel."""
+    hollow_check_step: int = 1000
+    """Steps after a start when to check that surfaces face outwards; 0 never."""
+    hollow_reseeds: int = 0
+    """How often to start over with other weights when that check fails; each start is checked again."""
+    viewer: ViewerConfig = field(default_factory=ViewerConfig)
+    """Viewer configuration"""
+    vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
+        "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
+    ] = "viewer+tensorboard"
+    """Which visualizer to use."""
+
+    def __post_init__(self) -> None:
+        # Presets must not share objects with the settings, or changing a setting would change its preset.
+        self.presets = copy.deepcopy(self.presets)
+
+    def set_experiment_name(self) -> None:
+        """nerfstudio names runs after the data folder; without one it is the built-in collection."""
+        if self.experiment_name is None and self.pictures is None:
+            self.experiment_name = BUILT_IN_NAME
+        super().set_experiment_name()
+
+    def resolve_preset(self) -> List[str]:
+        """Fills in the chosen preset, once; returns the settings that changed.
+
+        Raises:
+            UserError: no such preset, or an impossible curriculum.
+        """
+        chosen = self.preset
+        if chosen == "auto":
+            built_in = self.pictures is None and BUILT_IN_PRESET in self.presets
+            chosen = BUILT_IN_PRESET if built_in else self.base_preset
+        changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
+        self.base_preset = chosen
+        validate_stages(self.curriculum)
+        return changed
+
+    @property
+    def pictures(self) -> Optional[Path]:
+        """The folder of pictures, whichever flag gave it; None means the built-in collection."""
+        datamanager = self.pipeline.datamanager
+        return self.data or datamanager.data or datamanager.dataparser.data
+
+    @property
+    def largest_resolution(self) -> int:
+        """Side of the largest pictures of the curriculum, in pixels."""
+        return max(stage.resolution for stage in self.curriculum)
