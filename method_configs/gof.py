@@ -180,8 +180,7 @@ gof_gan_tiny = MethodSpecification(
         steps_per_eval_image=0,
         steps_per_eval_all_images=0,
         presets=collection_presets(TINY_WINDOW),
-        # The first 6000 steps are a run of minutes; --max-num-iterations 12000 goes on at 64x64, within an hour. Full
-        # rates to the end let surfaces drift from their start shape: rims and pits appeared after step 4000.
+        # The first 6000 steps are a run of minutes; --max-num-iterations 12000 goes on at 64x64.
         curriculum=(
             CurriculumStage(0, 32, 8),
             CurriculumStage(3000, 32, 8, lr_generator=5e-4, lr_discriminator=2.5e-4),
@@ -191,7 +190,8 @@ gof_gan_tiny = MethodSpecification(
         fade_steps=1000,
         fade_first_resolution=False,
         window=TINY_WINDOW,
-        opacity=OpacityWeightConfig(start=0.02, growth=3e-4, limit_factor=6.0),
+        # Constant: a growing weight drove all logits to their bounds, and surfaces into rims and pits.
+        opacity=OpacityWeightConfig(start=0.02, growth=0.0),
         geometry_release_steps=3000,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.995,
@@ -227,7 +227,7 @@ gof_gan = MethodSpecification(
         fade_steps=5000,
         fade_first_resolution=False,
         window=FULL_WINDOW,
-        opacity=OpacityWeightConfig(start=0.02, growth=3e-5, limit_factor=6.0),
+        opacity=OpacityWeightConfig(start=0.02, growth=0.0),
         geometry_release_steps=3000,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.999,
