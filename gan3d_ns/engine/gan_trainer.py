@@ -84,6 +84,8 @@ class GanTrainer(Trainer):
                 f"{config.pipeline.discriminator.resolution}; set --pipeline.discriminator.resolution "
                 f"{config.largest_resolution}."
             )
+        # Far from matter opacities fall below the normal range of floats, where CPUs compute many times more slowly.
+        torch.set_flush_denormal(True)
         super().__init__(config, local_rank, world_size)
         self.reseeds_left = config.hollow_reseeds
         self.started_at = 0
