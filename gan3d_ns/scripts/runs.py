@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
     from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 
-RUN_TAG = "tag:yaml.org,2002:python/object:gan3d_ns.engine.gan_trainer.GanTrainerConfig"
+RUN_TAG = "tag:yaml.org,2002:python/object:gan3d_ns.engine.trainer_config.GanTrainerConfig"
 KNOWN_TAGS = re.compile(
     r"tag:yaml\.org,2002:python/(tuple|(object|name):(gan3d_ns|nerfstudio|torch\.optim)\.[\w.]+"
     r"|object/apply:(pathlib\.\w*Path|nerfstudio\.utils\.writer\.EventName))"
