@@ -38,7 +38,7 @@ def optimizers(generator_lr: float, discriminator_lr: float, beta2: float, max_n
 
 
 def photograph_loss() -> GanLossConfig:
-    """Losses for photographs, tried on cats at 32x32: larger learning rates or smaller penalties oscillate."""
+    """Losses for photographs, as tried on cats at 32x32."""
     return GanLossConfig(
         r1_weight=3.0,
         penalty_interval=4,

@@ -136,7 +136,7 @@ class GanPipeline(VanillaPipeline):
         config.datamanager.dataparser.pose_prior = config.model.pose_prior
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)  # pyright: ignore
         prior = self.model.pose_prior
-        # The published estimate starts at 0; ours starts at the prior's mean, which saves it the first thousand steps.
+        # The published estimate starts at 0; ours starts at the prior's mean.
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
         self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
