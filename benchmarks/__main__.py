@@ -9,6 +9,7 @@ from typing import Optional, Tuple, Union
 import tyro
 from typing_extensions import Annotated
 
+from benchmarks.distil import Distil
 from benchmarks.machine import machine
 from benchmarks.parts import Part, Request
 from benchmarks.peer import PeerPart
@@ -176,6 +177,7 @@ def measure(part: Part, request: Request, output: Path) -> None:
 Command = Union[
     Annotated[Run, tyro.conf.subcommand("run")],
     Annotated[Report, tyro.conf.subcommand("report")],
+    Annotated[Distil, tyro.conf.subcommand("distil")],
 ]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gan3d_ns.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RELEASE_PREFIXES = (
     ("mapping_network.layers.", "siren.mapping_network.network."),
@@ -34,16 +38,23 @@ def write_start(path: Path, distilled: Path | None = None) -> None:
     """
     import torch
 
-    from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig, translate_gof_name
+    from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 
     torch.manual_seed(0)
     field = FilmSirenFieldConfig().setup()
     if distilled is not None:
-        field.load_state_dict(read_start(distilled)["field"])
-    state = {name: tensor for name, tensor in field.state_dict().items() if is_published(name)}
-    release = {release_name(name): tensor for name, tensor in state.items()}
-    assert all(translate_gof_name(release_name(name)) == name for name in state)
-    torch.save({"field": state, "release": release}, path)
+        field.load_state_dict(read_start(distilled)["field"], strict=False)
+    save_start(path, field.state_dict(), {})
+
+
+def save_start(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Writes a field's weights under both names, and what is to be known about them."""
+    import torch
+
+    published = {name: tensor for name, tensor in state.items() if is_published(name)}
+    release = {release_name(name): tensor for name, tensor in published.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"field": published, "release": release, "facts": dict(facts)}, path)
 
 
 def is_published(name: str) -> bool:
