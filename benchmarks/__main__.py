@@ -10,14 +10,18 @@ import tyro
 from typing_extensions import Annotated
 
 from benchmarks.distil import Distil
+from benchmarks.frames import FramesPart
+from benchmarks.growth import GrowthPart
 from benchmarks.machine import machine
+from benchmarks.meshes import MeshesPart
+from benchmarks.methods import MethodsPart
 from benchmarks.parts import Part, Request
 from benchmarks.peer import PeerPart
 from benchmarks.tables import read_results, results_page, save_results, table_head, table_line
 from benchmarks.turns import TurnSettings
 from gan3d_ns.errors import UserError
 
-PARTS: Tuple[Part, ...] = (PeerPart(),)
+PARTS: Tuple[Part, ...] = (MethodsPart(), FramesPart(), MeshesPart(), PeerPart(), GrowthPart())
 DEFAULT_RESULTS = Path("outputs/benchmarks.json")
 RESULTS_PAGE = Path(__file__).parent / "RESULTS.md"
 

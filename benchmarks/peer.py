@@ -27,10 +27,11 @@ class PeerPart(Part):
     title = "One D+G step of the original GOF code and of this package"
     note = (
         "`python -m benchmarks run --parts peer --peer-gof CHECKOUT [--distilled FILE]`. gof-gan-paper has the "
-        "original's networks, sample counts (9 coarse, 9 window, 6 fine, 4 secant steps), normals, opacity prior, R1 "
-        'and pose loss, and starts from the same weights. "Faster" is the original\'s time for a picture over its own. '
-        "Random weights stand for the start of a training, distilled ones for a trained model (`benchmarks/distil.py`). "
-        "What differs from the original's training script is listed in `benchmarks/peer_gof.py`."
+        "original's networks, sample counts (9 coarse, 9 window, 6 fine, 4 secant steps), normals, opacity prior,"
+        ' R1 and pose loss, and starts from the same weights. "Faster" is the original\'s time for a picture over '
+        "its own. Random weights stand for the start of a training, distilled ones for a trained model "
+        "(`benchmarks/distil.py`). What differs from the original's training script is listed in "
+        "`benchmarks/peer_gof.py`."
     )
     minutes = 40.0
     columns = (

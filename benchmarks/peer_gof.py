@@ -7,7 +7,7 @@ the real ones, both pose losses, clipped Adam steps, normals and opacity prior, 
 What differs from running that script, each in the original's favour:
 
 - no distributed wrapper, no loading of pictures (random ones lie ready in memory), no logging;
-- the moving averages, there of the package torch_ema, are two fused updates of the parameters here;
+- the moving averages, there of the package torch_ema, are updated here by one operation for each parameter;
 - on a CPU half precision is off. The checkout asks its root search for half precision values whatever the networks
   compute in, which fails in full precision: its method `perform_ray_marching` is called with `tohalf=False` there;
 - the checkout is imported as it is; only modules that an iteration does not need (pictures, metrics, logging) are not.
@@ -216,7 +216,8 @@ class _RunningPeer:
         scaler.update()
         with torch.no_grad():
             for decay, average in zip(EMA_DECAYS, self.averages, strict=True):
-                torch._foreach_lerp_(average, list(self.generator.parameters()), 1.0 - decay)
+                for mean, parameter in zip(average, self.generator.parameters(), strict=True):
+                    mean.lerp_(parameter, 1.0 - decay)
         self.hit_rates.append(float(hit.float().mean()))
 
     def latents(self) -> Any:

@@ -1,15 +1,18 @@
-"""D+G iterations of this package's methods, through the trainer that ns-train uses."""
+"""Contenders of this package: D+G iterations through the trainer that ns-train uses, and renderings alone."""
 
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.plain_step import plain_step
 from benchmarks.turns import Contender, Running
 from benchmarks.weights import is_published, read_start
 from gan3d_ns.errors import UserError
@@ -17,9 +20,13 @@ from gan3d_ns.errors import UserError
 if TYPE_CHECKING:
     from gan3d_ns.engine.gan_trainer import GanTrainer
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
+    from gan3d_ns.models.generator import RenderOutput
 
 METHODS = ("gof-gan-tiny", "gof-gan", "gof-gan-paper")
 NUM_PICTURES = 16
+NEVER = 10**9
+GRID_LATENTS, GRID_PICTURE = 8, 8
+"""Latents, and the side of the pictures that bring them along, for one look of the prior grid."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,18 @@ class Iteration(Contender):
     """Pictures in a step; None: the method's first stage."""
     steps: int = 4
     """Steps in a turn; a multiple of the penalty interval shows its mean cost."""
+    work: Literal["step", "plain step", "rendering"] = "step"
+    """plain step: that of `benchmarks.plain_step`. rendering: the pictures alone, without gradient."""
     field: str | None = None
     """Field of the generator; None: the method's own."""
+    num_samples: int | None = None
+    """Samples of the search and as many in the window; None: the method's own numbers."""
     prior_grid: bool = False
     """Skip space that no latent fills."""
+    grid_looks: int | None = None
+    """Looks at the field before the grid is relied upon; None: the method's own number."""
+    mixed_precision: bool | None = None
+    """Half precision where the method may use it, on a GPU; None: the method's own choice."""
     state: Path | None = None
     """Weights of the field (a file of `benchmarks.weights`) in place of random ones."""
     first_step: int = 0
@@ -49,7 +64,12 @@ class Iteration(Contender):
     def name(self) -> str:
         if self.label is not None:
             return self.label
-        return f"{self.method}{f', {self.field}' if self.field else ''}{', prior grid' if self.prior_grid else ''}"
+        parts = [self.method, self.field, "prior grid" if self.prior_grid else None]
+        if self.mixed_precision is not None:
+            parts.append("half precision" if self.mixed_precision else "full precision")
+        if self.work != "step":
+            parts.append(self.work)
+        return ", ".join(part for part in parts if part)
 
     @property
     def units(self) -> float:
@@ -61,30 +81,69 @@ class Iteration(Contender):
 
 class _RunningIteration:
     def __init__(self, iteration: Iteration, device: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gan3d-benchmark-"))
-        self.iteration = iteration
+        folder = Path(tempfile.mkdtemp(prefix="gan3d-benchmark-"))
         try:
-            self.trainer = build_trainer(iteration, self.folder, device)
+            self.trainer = build_trainer(iteration, folder, device)
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.step = iteration.first_step
+            shutil.rmtree(folder, ignore_errors=True)
+        self.iteration, self.step = iteration, iteration.first_step
         self.hit_rates: list[float] = []
+        self.upkeep_interval: int | None = None
+        if iteration.prior_grid:
+            self.warm_grid()
+
+    def warm_grid(self) -> None:
+        """Fills the prior grid, and keeps its updates out of the turns: `facts` measures one."""
+        pipeline = self.trainer.pipeline
+        grid = pipeline.model.prior_grid
+        assert grid is not None
+        pipeline.set_window(self.trainer.plan(self.step).window_half_width)
+        while not grid.ready:
+            self.update_grid()
+        self.upkeep_interval = grid.config.update_interval
+        grid.config = replace(grid.config, update_interval=NEVER)
+        self.step = max(1, self.step)
+
+    def update_grid(self) -> None:
+        import torch
+
+        pipeline = self.trainer.pipeline
+        randomness = torch.Generator(device=pipeline.device).manual_seed(self.step)
+        with torch.no_grad():
+            fakes = pipeline.generate(GRID_LATENTS, GRID_PICTURE, randomness)
+        pipeline.update_prior_grid(0, fakes, randomness)
 
     def turn(self) -> None:
         for _ in range(self.iteration.steps):
-            _, _, measures = self.trainer.train_iteration(self.step)
-            self.hit_rates.append(float(measures["hit_rate"]))
+            self.hit_rates.append(self.unit())
             self.step += 1
 
+    def unit(self) -> float:
+        """One step or rendering; returns the fraction of rays that met a surface."""
+        if self.iteration.work == "plain step":
+            plain_step(self.trainer, self.step)
+            return math.nan
+        if self.iteration.work == "rendering":
+            return float(render_pictures(self.trainer, self.step).hit.float().mean())
+        _, _, measures = self.trainer.train_iteration(self.step)
+        return float(measures["hit_rate"])
+
     def facts(self) -> dict[str, Any]:
-        stage = self.trainer.config.curriculum[0]
-        generator = self.trainer.pipeline.model.generator
-        return {
+        stage, pipeline = self.trainer.config.curriculum[0], self.trainer.pipeline
+        facts: dict[str, Any] = {
             "resolution": stage.resolution,
             "batch": stage.batch_size,
             "hit_rate": statistics.mean(self.hit_rates),
-            "parameters": sum(parameter.numel() for parameter in generator.parameters()),
+            "parameters": sum(parameter.numel() for parameter in pipeline.model.generator.parameters()),
         }
+        grid = pipeline.model.prior_grid
+        if self.upkeep_interval is not None and grid is not None:
+            start, work = time.perf_counter(), time.process_time()
+            self.update_grid()
+            used = (time.perf_counter() - start, time.process_time() - work)
+            facts["upkeep_seconds"] = tuple(seconds / self.upkeep_interval for seconds in used)
+            facts["grid_occupied"] = float(grid.occupied_fraction)
+        return facts
 
 
 def method_config(method: str) -> GanTrainerConfig:
@@ -121,7 +180,14 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
         config.pipeline.discriminator, resolution=max(config.pipeline.discriminator.resolution, resolution)
     )
     apply_field(config, iteration.field)
-    apply_prior_grid(config, iteration.prior_grid)
+    grid, sampler = config.pipeline.model.prior_grid, config.pipeline.model.sampler
+    grid.enabled = iteration.prior_grid
+    if iteration.grid_looks is not None:
+        grid.warmup_steps = iteration.grid_looks * grid.update_interval
+    if iteration.num_samples is not None:
+        sampler.num_coarse_samples = sampler.num_window_samples = iteration.num_samples
+    if iteration.mixed_precision is not None:
+        config.mixed_precision = iteration.mixed_precision
     pictures = folder / "pictures"
     pictures.mkdir()
     noise = np.random.default_rng(0)
@@ -159,18 +225,17 @@ def apply_field(config: GanTrainerConfig, field: str | None) -> None:
     model.field = field  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def apply_prior_grid(config: GanTrainerConfig, enabled: bool) -> None:
-    """Switches the prior grid.
+def render_pictures(trainer: GanTrainer, step: int) -> RenderOutput:
+    """A batch of pictures as the discriminator's phase gets them, without gradient."""
+    import torch
 
-    Raises:
-        UserError: this version of the package has no prior grid.
-    """
-    grid = getattr(config.pipeline.model, "prior_grid", None)
-    if grid is None:
-        if enabled:
-            raise UserError("this version has no prior grid; measure without it.")
-        return
-    grid.enabled = enabled
+    from gan3d_ns.engine.gan_trainer import step_randomness
+
+    plan, pipeline = trainer.plan(step), trainer.pipeline
+    pipeline.set_window(plan.window_half_width)
+    randomness = step_randomness(trainer.config.machine.seed, step, str(pipeline.device))
+    with torch.no_grad(), torch.autocast(pipeline.device.type, enabled=trainer.mixed_precision):
+        return pipeline.generate(plan.batch_size, plan.resolution, randomness).render
 
 
 def load_field_weights(trainer: GanTrainer, path: Path) -> None:

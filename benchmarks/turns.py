@@ -50,9 +50,14 @@ class Running(Protocol):
 
     def turn(self) -> None:
         """The work that is timed."""
+        ...
 
     def facts(self) -> dict[str, Any]:
-        """What else there is to say after the turns; must survive pickling."""
+        """What else there is to say after the turns; must survive pickling.
+
+        `upkeep_seconds`, elapsed and of the processor, is work that the turns left out, for one unit.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -147,8 +152,10 @@ def take_turns(contenders: Sequence[Contender], settings: TurnSettings) -> list[
         results = [worker.finish() for worker in workers]
     timings = []
     for index, (contender, result) in enumerate(zip(contenders, results, strict=True)):
-        elapsed, work = (tuple(turn[index][kind] / contender.units for turn in turns) for kind in (0, 1))
-        timings.append(Timing(contender.name, elapsed, work, *result))
+        peak, prepared, prepare_seconds, facts = result
+        upkeep = facts.get("upkeep_seconds", (0.0, 0.0))
+        elapsed, work = (tuple(turn[index][kind] / contender.units + upkeep[kind] for turn in turns) for kind in (0, 1))
+        timings.append(Timing(contender.name, elapsed, work, peak, prepared, prepare_seconds, facts))
     return timings
 
 
