@@ -164,8 +164,7 @@ class FramesPart(Part):
     def rows(self, request: Request) -> Iterator[dict[str, Any]]:
         if not request.runs:
             raise UserError("the part frames needs --run CONFIG_YML, the config.yml of a trained run.")
-        require_runs(request.runs)
-        for run in request.runs:
+        for run in opened(request.runs):
             for seed in request.seeds:
                 for side in request.resolutions or (QUICK_SIDE if request.quick else FRAME_SIDE,):
                     frame = Frame(run, seed, "dense", side)
@@ -174,16 +173,18 @@ class FramesPart(Part):
                     yield from compare([replace(frame, mode=mode) for mode in MODES], request)
 
 
-def require_runs(runs: tuple[Path, ...]) -> None:
-    """Opens the configs of runs before anything is measured.
+def opened(runs: tuple[Path, ...]) -> list[Path]:
+    """The runs' config.yml, read once before anything is measured; their folders serve as well.
 
     Raises:
         UserError: one of them is no run of this package.
     """
     from gan3d_ns.scripts.runs import read_run_config
 
-    for run in runs:
-        read_run_config(run)
+    configs = [run / "config.yml" if run.is_dir() else run for run in runs]
+    for config in configs:
+        read_run_config(config)
+    return configs
 
 
 def compare(frames: list[Frame], request: Request) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.frames import require_runs
+from benchmarks.frames import opened
 from benchmarks.parts import Part, Request, skipped
 from benchmarks.tables import Column, bracketed, number, text
 from benchmarks.turns import Contender, Running, SkippedError, Timing, ratio, take_turns
@@ -123,9 +123,8 @@ class MeshesPart(Part):
     def rows(self, request: Request) -> Iterator[dict[str, Any]]:
         if not request.runs:
             raise UserError("the part meshes needs --run CONFIG_YML, the config.yml of a trained run.")
-        require_runs(request.runs)
         sizes = request.resolutions or ((QUICK_RESOLUTION,) if request.quick else RESOLUTIONS)
-        for run in request.runs:
+        for run in opened(request.runs):
             for seed in request.seeds:
                 for resolution in sizes:
                     yield from self.pair(run, seed, resolution, request)
