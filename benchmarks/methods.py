@@ -10,12 +10,13 @@ from benchmarks.parts import Part, Request, skipped
 from benchmarks.tables import Column, bracketed, number, text
 from benchmarks.training import METHODS, Iteration, method_config
 from benchmarks.turns import SkippedError, ratio, take_turns
+from gan3d_ns.errors import UserError
 
 FIELDS = ("film-siren", "tri-plane", "hash")
 SLOW_METHOD = "gof-gan-paper"
 QUICK = {"gof-gan-tiny": (16, 2), "gof-gan": (16, 1), "gof-gan-paper": (8, 1)}
 """Side and batch of quick settings."""
-QUICK_LOOKS = 1
+QUICK_LOOKS, QUICK_GRID = 1, 16
 
 
 class MethodsPart(Part):
@@ -60,7 +61,9 @@ class MethodsPart(Part):
         own = Iteration(method, side, batch, steps=1 if method == SLOW_METHOD or request.quick else 4)
         if request.distilled is not None and method == SLOW_METHOD:
             own = replace(own, state=request.distilled, first_step=request.trained_step)
-        grid = replace(own, prior_grid=True, grid_looks=QUICK_LOOKS if request.quick else None)
+        grid = replace(own, prior_grid=True)
+        if request.quick:
+            grid = replace(grid, grid_looks=QUICK_LOOKS, grid_resolution=QUICK_GRID)
         group = [replace(own, work="plain step"), own, grid]
         if request.turns.device == "cuda" and method_config(method).mixed_precision:
             group.insert(2, replace(own, mixed_precision=False))
@@ -74,14 +77,22 @@ class MethodsPart(Part):
             if refusal is not None:
                 yield skipped(other.name, refusal)
                 continue
-            yield from compare([replace(other, work="plain step"), other, replace(grid, field=field, steps=1)], request)
+            group = [replace(other, work="plain step"), other, replace(other, **grid_settings(grid))]
+            if field == "hash" and request.turns.device == "cuda":
+                group[1:2] = [replace(other, implementation="tcnn"), replace(other, implementation="torch")]
+            yield from compare(group, request)
+
+
+def grid_settings(grid: Iteration) -> dict[str, Any]:
+    """What of a contender concerns the prior grid."""
+    return {name: getattr(grid, name) for name in ("prior_grid", "grid_looks", "grid_resolution")}
 
 
 def compare(group: list[Iteration], request: Request) -> Iterator[dict[str, Any]]:
     """A row for each contender, with how much faster it is than the first."""
     try:
         timings = take_turns(group, request.turns)
-    except SkippedError as error:
+    except (SkippedError, UserError) as error:
         yield skipped(f"{group[1].name} and variants", str(error))
         return
     for contender, timing in zip(group, timings, strict=True):

@@ -47,6 +47,7 @@ class PeerPart(Part):
         Column("peak GB", number("peak_memory_gb")),
         Column("before the first step", number("memory_prepared_gb")),
         Column("rays that hit", number("hit_rate")),
+        Column("grid occupied", number("grid_occupied")),
     )
 
     def wanted(self, request: Request) -> bool:
@@ -72,7 +73,8 @@ class PeerPart(Part):
                 )
                 contenders: list[Contender] = [peer, paper]
                 if distilled is not None:
-                    contenders.append(replace(paper, prior_grid=True, label="gof-gan-paper, prior grid"))
+                    grid = replace(paper, prior_grid=True, label="gof-gan-paper, prior grid")
+                    contenders.append(replace(grid, grid_looks=1, grid_resolution=16) if request.quick else grid)
                 elif side == 32:
                     contenders.append(Iteration("gof-gan-tiny", side, 8, steps=TINY_STEPS, label="gof-gan-tiny"))
                 yield from compare(contenders, request, "random" if distilled is None else "distilled")

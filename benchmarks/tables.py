@@ -28,12 +28,12 @@ class Column:
     cell: Callable[[Row], str]
 
 
-def number(key: str, digits: int = 2, scale: float = 1.0) -> Callable[[Row], str]:
-    """A cell with a number of the row; empty where the row has none."""
+def number(key: str, digits: int = 2) -> Callable[[Row], str]:
+    """A cell with a number of the row, or with a word in its place; empty where the row has none."""
 
     def cell(row: Row) -> str:
         value = row.get(key)
-        return "" if value is None else f"{value * scale:.{digits}f}"
+        return "" if value is None else value if isinstance(value, str) else f"{value:.{digits}f}"
 
     return cell
 

@@ -8,7 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,6 +51,10 @@ class Iteration(Contender):
     """Skip space that no latent fills."""
     grid_looks: int | None = None
     """Looks at the field before the grid is relied upon; None: the method's own number."""
+    grid_resolution: int | None = None
+    """Cells of the grid on each axis; None: the method's own number."""
+    implementation: str | None = None
+    """Of the hash tables, tcnn or torch; None: chosen by the field."""
     mixed_precision: bool | None = None
     """Half precision where the method may use it, on a GPU; None: the method's own choice."""
     state: Path | None = None
@@ -64,7 +68,7 @@ class Iteration(Contender):
     def name(self) -> str:
         if self.label is not None:
             return self.label
-        parts = [self.method, self.field, "prior grid" if self.prior_grid else None]
+        parts = [self.method, self.field, self.implementation, "prior grid" if self.prior_grid else None]
         if self.mixed_precision is not None:
             parts.append("half precision" if self.mixed_precision else "full precision")
         if self.work != "step":
@@ -184,6 +188,10 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
     grid.enabled = iteration.prior_grid
     if iteration.grid_looks is not None:
         grid.warmup_steps = iteration.grid_looks * grid.update_interval
+    if iteration.grid_resolution is not None:
+        grid.resolution = iteration.grid_resolution
+    if iteration.implementation is not None:
+        set_implementation(config, iteration.implementation)
     if iteration.num_samples is not None:
         sampler.num_coarse_samples = sampler.num_window_samples = iteration.num_samples
     if iteration.mixed_precision is not None:
@@ -223,6 +231,15 @@ def apply_field(config: GanTrainerConfig, field: str | None) -> None:
     if field not in known:
         raise UserError(f"there is no field {field}; this version has {', '.join(known)}.")
     model.field = field  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def set_implementation(config: GanTrainerConfig, implementation: str) -> None:
+    """Chooses the implementation of every field config that has a choice."""
+    model = config.pipeline.model
+    for entry in fields(model):
+        part = getattr(model, entry.name)
+        if hasattr(part, "implementation"):
+            part.implementation = implementation
 
 
 def render_pictures(trainer: GanTrainer, step: int) -> RenderOutput:

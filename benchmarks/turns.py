@@ -138,7 +138,7 @@ def take_turns(contenders: Sequence[Contender], settings: TurnSettings) -> list[
 
     Raises:
         UserError: a contender cannot be prepared, with its sentence.
-        SkippedError: the turns would take longer than the budget.
+        SkippedError: the turns would take longer than the budget, or a contender failed in its process.
     """
     opener = _Worker if settings.isolated else _Local
     with ExitStack() as stack:
@@ -210,7 +210,7 @@ class _Worker:
                     os.environ[name] = value
         theirs.close()
         try:
-            self.receive(contender.name)
+            self.receive(f"the preparation of {contender.name}")
         except BaseException:
             self.close()
             raise
@@ -223,7 +223,9 @@ class _Worker:
         if kind == "user error":
             raise UserError(value)
         if kind == "error":
-            raise RuntimeError(f"a contender failed in its process:\n{value}")
+            # The other rows of a long run are still wanted; the whole story goes to the log.
+            print(value, file=sys.stderr)
+            raise SkippedError(f"it failed in {doing}: {value.strip().splitlines()[-1]}")
         return value
 
     def turn(self) -> tuple[float, float]:

@@ -96,7 +96,11 @@ def test_a_contender_has_a_process_of_its_own():
 
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
-    [("user", UserError, "no such thing"), ("bug", RuntimeError, "a bug"), ("death", SkippedError, "process died")],
+    [
+        ("user", UserError, "no such thing"),
+        ("bug", SkippedError, "ValueError: a bug"),
+        ("death", SkippedError, "process died"),
+    ],
 )
 def test_errors_come_back_from_the_process(fault, kind, words):
     with pytest.raises(kind, match=words):
