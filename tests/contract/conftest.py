@@ -12,7 +12,7 @@ from tiny_runs import set_path, tiny_config
 STEPS = 5
 FORM: dict[str, Any] = {
     "pipeline.model.film_siren.sphere_prior_gain": 6.0,
-    "pipeline.model.tri_plane.backdrop": None,
+    "pipeline.model.start_shape.backdrop": None,
     "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
     "pipeline.loss.normal_weight": 0.05,
     "steps_per_save": 2,

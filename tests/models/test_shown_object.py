@@ -28,7 +28,7 @@ def numbers(styles: Styles) -> torch.Tensor:
 @pytest.fixture
 def model() -> GanModel:
     config = copy.deepcopy(gof_gan_tiny.config.pipeline.model)
-    config.tri_plane.backdrop = None
+    config.start_shape.backdrop = None
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     return config.setup(scene_box=box, num_train_data=1).eval()
 
