@@ -14,8 +14,10 @@ from gan3d_ns.discriminators.progressive import ProgressiveDiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.engine.schedules import CurriculumStage, OpacityWeightConfig, TopKConfig, WindowScheduleConfig
 from gan3d_ns.engine.trainer_config import GanAdamConfig, GanTrainerConfig
+from gan3d_ns.field_components.hash_encoding import HashTableConfig
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
+from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
 from gan3d_ns.models.gan_model import GanModelConfig
@@ -251,6 +253,13 @@ gof_gan = MethodSpecification(
                     generator_channels=(256, 256, 256, 128, 64, 64),
                     plane_channels=24,
                     decoder_dim=64,
+                ),
+                # With --pipeline.model.field hash; sized for tiny-cuda-nn, not trained yet.
+                hash_grid=HashGridFieldConfig(
+                    latent_dim=256,
+                    geometry=HashTableConfig(4, 8, 64, features_per_level=4, log2_table_size=16),
+                    colour=HashTableConfig(8, 8, 256, features_per_level=4, log2_table_size=19),
+                    hidden_dim=128,
                 ),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=16, num_window_samples=12, num_fine_samples=4),
                 pose_prior=HEADS,

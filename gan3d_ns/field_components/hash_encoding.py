@@ -8,8 +8,9 @@ PyTorch is the same code, so that weights of tiny-cuda-nn open on machines witho
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, Literal, Optional
+from typing import Any, Callable, Dict, List, Literal, Optional
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -84,10 +85,11 @@ class HashLevel:
 
 
 def growth_factor(config: HashTableConfig) -> float:
-    """Ratio of neighbouring resolutions (equation 3), 1 for a single level."""
+    """Ratio of neighbouring resolutions (equation 3), 1 for a single level; rounded as nerfstudio rounds it."""
     if config.num_levels == 1:
         return 1.0
-    return math.exp(math.log(config.finest_resolution / config.base_resolution) / (config.num_levels - 1))
+    logarithms = np.log(config.finest_resolution) - np.log(config.base_resolution)
+    return float(np.exp(logarithms / (config.num_levels - 1)))
 
 
 def torch_levels(config: HashTableConfig) -> List[HashLevel]:
@@ -102,7 +104,8 @@ def tcnn_levels(config: HashTableConfig) -> List[HashLevel]:
 
     Level l scales by base g^l - 1 in single precision and shifts by half a cell; with ceil(scale) + 1 vertices a side
     it is dense where they fit 2^T entries, rounded up to a multiple of 8, and hashed where they do not. The shift can
-    touch one vertex more than a dense level has: its index runs on into the next row.
+    touch one vertex more than a dense level has: its index runs on into the next row. A dense level whose scale is a
+    whole number but for rounding may come out a vertex larger than on the GPU; hashed levels do not depend on it.
     """
     levels, first = [], 0
     log2_growth = torch.tensor(growth_factor(config)).log2()
@@ -116,7 +119,9 @@ def tcnn_levels(config: HashTableConfig) -> List[HashLevel]:
     return levels
 
 
-LEVELS = {"torch": torch_levels, "tcnn": tcnn_levels}
+LEVELS: Dict[Layout, Callable[[HashTableConfig], List[HashLevel]]] = {"torch": torch_levels, "tcnn": tcnn_levels}
+PARAMETER_NAMES: Dict[Layout, str] = {"torch": "encoding.hash_table", "tcnn": "encoding.tcnn_encoding.params"}
+"""Where the state dict of a :class:`HashTable` holds the table: it tells the layout."""
 
 
 def corner_features(
@@ -136,7 +141,10 @@ def corner_features(
 
 
 class TcnnTwin(nn.Module):
-    """Reads the parameter vector of a tiny-cuda-nn HashGrid in PyTorch, in its place and under its name."""
+    """Reads the parameter vector of a tiny-cuda-nn HashGrid in PyTorch, in its place and under its name.
+
+    In single precision: where tiny-cuda-nn computes in half precision, the two differ by about a thousandth.
+    """
 
     def __init__(self, config: HashTableConfig, params: nn.Parameter) -> None:
         super().__init__()
@@ -179,6 +187,8 @@ class HashTable(nn.Module):
 
     rows: Int[Tensor, "vertices"]
     encoding: HashEncoding
+    levels: List[HashLevel]
+    """The grids of the present layout."""
 
     def __init__(self, config: HashTableConfig, layout: Layout) -> None:
         super().__init__()
@@ -199,13 +209,9 @@ class HashTable(nn.Module):
 
     @property
     def native(self) -> bool:
-        """Whether tiny-cuda-nn itself computes."""
-        return self.layout == "tcnn" and not isinstance(self.encoding.tcnn_encoding, TcnnTwin)
-
-    @property
-    def levels(self) -> List[HashLevel]:
-        """The grids of the present layout."""
-        return LEVELS[self.layout](self.config)
+        """Whether tiny-cuda-nn itself computes: it does so on GPUs only."""
+        twin = isinstance(self.encoding.tcnn_encoding, TcnnTwin)
+        return self.layout == "tcnn" and not twin and self.parameter.is_cuda
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -231,16 +237,17 @@ class HashTable(nn.Module):
         parameter.data, parameter.grad = parameter.new_zeros(shape, dtype=torch.float32), None
         del encoding.hash_table, encoding.tcnn_encoding
         if layout == "tcnn":
-            encoding.hash_table, encoding.tcnn_encoding = torch.empty(0), TcnnTwin(self.config, parameter)
+            encoding.hash_table = torch.empty(0)
+            encoding.tcnn_encoding = TcnnTwin(self.config, parameter)  # pyright: ignore[reportAttributeAccessIssue]
         else:
             encoding.hash_table, encoding.tcnn_encoding = parameter, None
         self.layout = layout
         self.number_vertices()
 
     def number_vertices(self) -> None:
-        """Notes the table's row of each vertex of all levels, x fastest; nothing where volumes do not pay."""
-        levels = self.levels
-        if self.native or sum(level.vertices**3 for level in levels) > MOST_VERTICES:
+        """Notes the levels, and the table's row of each of their vertices, x fastest; none where there are too many."""
+        self.levels = levels = LEVELS[self.layout](self.config)
+        if sum(level.vertices**3 for level in levels) > MOST_VERTICES:
             self.rows = self.rows.new_empty(0)
             return
         rows = []
@@ -255,7 +262,7 @@ class HashTable(nn.Module):
 
         Empty where tiny-cuda-nn computes, or where the grids are too fine.
         """
-        return self.table.index_select(0, self.rows)
+        return self.table.index_select(0, self.rows[:0] if self.native else self.rows)
 
     def read(
         self, volumes: Float[Tensor, "vertices features"], points: Float[Tensor, "points 3"]
@@ -263,14 +270,14 @@ class HashTable(nn.Module):
         """Trilinear reads from :meth:`volumes`, which torch differentiates once. Points outside read the border."""
         if len(volumes) == 0:
             return self(points)
-        points, first, features = points.clamp(0.0, 1.0), 0, []
-        for level in self.levels:
+        points, features, levels = points.clamp(0.0, 1.0), [], self.levels
+        parts = volumes.split([level.vertices**3 for level in levels])
+        for level, part in zip(levels, parts, strict=True):
             side = level.vertices
-            volume = volumes[first : first + side**3].reshape(1, side, side, side, -1).permute(0, 4, 1, 2, 3)
+            volume = part.reshape(1, side, side, side, -1).permute(0, 4, 1, 2, 3)
             where = (points * level.scale + level.shift) * (2.0 / (side - 1)) - 1.0
             reads = F.grid_sample(volume, where[None, None, None], padding_mode="border", align_corners=True)
             features.append(reads.reshape(self.config.features_per_level, -1))
-            first += side**3
         return torch.cat(features).T
 
     def forward(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points all_features"]:
@@ -280,17 +287,22 @@ class HashTable(nn.Module):
         encoding implements the backward pass of its input gradient to table, output gradient and input, in its own
         precision, which is half on most GPUs.
         """
-        return self.encoding(points.clamp(0.0, 1.0)).float()
+        points = points.clamp(0.0, 1.0)
+        if self.native or self.layout == "torch":
+            return self.encoding(points).float()
+        return corner_features(points, self.table, self.levels)
 
     def fit_to(self, state: Dict[str, Tensor], prefix: str = "") -> None:
         """Changes to the layout of a state dict whose names start with ``prefix``, if its table has our size."""
-        for layout, name in (("tcnn", "encoding.tcnn_encoding.params"), ("torch", "encoding.hash_table")):
+        for layout, name in PARAMETER_NAMES.items():
             found = state.get(prefix + name)
             size = sum(level.entries for level in LEVELS[layout](self.config)) * self.config.features_per_level
             if found is not None and found.numel() == size and layout != self.layout:
                 announce(f"Hash encoding: the checkpoint has the layout of {layout}, which is read by PyTorch here.")
                 self.use_layout(layout)
 
-    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *arguments: Any) -> None:
+    def _load_from_state_dict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, state_dict: Dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
         self.fit_to(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -26,7 +26,9 @@ class LatentMapping(nn.Sequential):
             nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
             nn.init.zeros_(layer.bias)
 
-    def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, latents: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, "batch code"]:
         scale = latents.square().mean(dim=-1, keepdim=True)
         return super().forward(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
 

@@ -15,17 +15,18 @@ from jaxtyping import Float
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
-from gan3d_ns.field_components.hash_encoding import HashTable, HashTableConfig, choose_layout
+from gan3d_ns.field_components.hash_encoding import HashTable, HashTableConfig, choose_layout, growth_factor
 from gan3d_ns.field_components.modulated import LatentMapping, ModulatedLinear
 from gan3d_ns.field_components.start_shape import StartShape, StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles, tetrahedral_gradient
 
 TABLE_GAIN = 10.0
-"""Features are this many times the table's numbers, which Adam moves by the learning rate in each step: tables want a
-larger one than networks (1e-2 where networks take 1e-3)."""
+"""Features of the coarsest level are this many times the table's numbers, which Adam moves by the learning rate in
+each step: tables want a larger one than networks (1e-2 where networks take 1e-3). Finer levels have smaller gains, in
+proportion to their cells: with one gain for all, the rarely touched numbers of fine levels moved as fast as those of
+coarse ones, and pictures stayed noise."""
 TABLE_SPREAD = 0.1
-"""Half the range of a new table's numbers at the coarsest level; finer levels start smaller, as smooth as a cell is
-wide."""
+"""Half the range of a new table's numbers."""
 
 
 @dataclass
@@ -37,11 +38,11 @@ class HashGridFieldConfig(InstantiateConfig):
     """Length of the latent vector; also the width of the mapping network."""
     geometry: HashTableConfig = field(
         default_factory=lambda: HashTableConfig(
-            num_levels=4, base_resolution=8, finest_resolution=32, features_per_level=4
+            num_levels=3, base_resolution=8, finest_resolution=32, features_per_level=4
         )
     )
     """The table of the geometry. Coarser is smoother."""
-    colour: HashTableConfig = field(default_factory=lambda: HashTableConfig(features_per_level=4))
+    colour: HashTableConfig = field(default_factory=lambda: HashTableConfig(num_levels=5, features_per_level=4))
     """The table of the colour."""
     hidden_dim: int = 64
     """Width of the networks."""
@@ -53,7 +54,7 @@ class HashGridFieldConfig(InstantiateConfig):
     """tcnn: tiny-cuda-nn, for GPUs. torch: nerfstudio's PyTorch tables. auto: tcnn where it works. A checkpoint keeps
     the layout of its tables; those of tcnn open without it."""
     exact_normals: bool = False
-    """Normals of the smoothness term by differentiating the tables twice, instead of by differences."""
+    """Differentiate the tables twice for the smoothness of normals, instead of taking differences."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,18 @@ class HashGridStyles(Styles):
 
 
 class ModulatedNetwork(nn.Module):
-    """A leaky-ReLU network whose every weight and bias follows from a code: computed once, flat, for each code."""
+    """A leaky-ReLU network whose every weight and bias follows from a code: computed once, flat, for each code.
 
-    def __init__(self, widths: List[int], code_dim: int) -> None:
+    Inputs are multiplied by ``input_gains``.
+    """
+
+    input_gains: Float[Tensor, "features"]
+
+    def __init__(self, input_gains: Float[Tensor, "features"], widths: List[int], code_dim: int) -> None:
         super().__init__()
-        self.widths = widths
-        pairs = list(itertools.pairwise(widths))
+        self.widths = [len(input_gains), *widths]
+        self.register_buffer("input_gains", input_gains, persistent=False)
+        pairs = list(itertools.pairwise(self.widths))
         self.layers = nn.ModuleList(
             ModulatedLinear(fan_in, fan_out, code_dim, demodulate=index < len(pairs) - 1)
             for index, (fan_in, fan_out) in enumerate(pairs)
@@ -80,20 +87,19 @@ class ModulatedNetwork(nn.Module):
 
     def weights(self, codes: Float[Tensor, "batch code"]) -> Float[Tensor, "batch numbers"]:
         """All weights and biases for each code."""
-        parts = [part.flatten(1) for layer in self.layers for part in layer(codes)]
-        return torch.cat(parts, dim=1)
+        parts = [part for layer in self.layers for part in layer(codes)]
+        parts[0] = parts[0] * self.input_gains[:, None]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def forward(
         self, features: Float[Tensor, "batch points features"], weights: Float[Tensor, "batch numbers"]
     ) -> Float[Tensor, "batch points outputs"]:
-        first, last = 0, len(self.widths) - 2
-        for index in range(last + 1):
-            fan_in, fan_out = self.widths[index : index + 2]
-            matrix = weights[:, first : first + fan_in * fan_out].unflatten(1, (fan_in, fan_out))
-            first += fan_in * fan_out
-            features = torch.baddbmm(weights[:, None, first : first + fan_out], features, matrix)
-            first += fan_out
-            if index < last:
+        pairs = list(itertools.pairwise(self.widths))
+        parts = iter(weights.split([size for fan_in, fan_out in pairs for size in (fan_in * fan_out, fan_out)], dim=1))
+        for index, shape in enumerate(pairs):
+            matrix, bias = next(parts).unflatten(1, shape), next(parts)[:, None]
+            features = torch.baddbmm(bias, features, matrix)
+            if index < len(pairs) - 1:
                 features = F.leaky_relu(features, 0.2)
         return features
 
@@ -116,13 +122,13 @@ class HashGridField(GenerativeField):
         self.geometry_table = HashTable(config.geometry, layout)
         self.colour_table = HashTable(config.colour, layout)
         for table in (self.geometry_table, self.colour_table):
-            fill(table)
+            torch.nn.init.uniform_(table.parameter, -TABLE_SPREAD, TABLE_SPREAD)
         hidden = config.hidden_dim
         self.geometry_network = ModulatedNetwork(
-            [config.geometry.num_features + 3, *[hidden] * config.num_geometry_layers, 1], config.latent_dim
+            input_gains(self.geometry_table), [*[hidden] * config.num_geometry_layers, 1], config.latent_dim
         )
         self.colour_network = ModulatedNetwork(
-            [config.colour.num_features + 3, *[hidden] * config.num_colour_layers, 3], config.latent_dim
+            input_gains(self.colour_table), [*[hidden] * config.num_colour_layers, 3], config.latent_dim
         )
 
     def release_geometry(self, amount: float) -> None:
@@ -149,7 +155,7 @@ class HashGridField(GenerativeField):
         in_box = self.start_shape.in_box(positions)
         points = (in_box * 0.5 + 0.5).flatten(0, 1)
         reads = table(points) if volumes is None else table.read(volumes[0], points)
-        return torch.cat((TABLE_GAIN * reads.unflatten(0, in_box.shape[:2]), in_box), dim=-1)
+        return torch.cat((reads.unflatten(0, in_box.shape[:2]), in_box), dim=-1)
 
     def logits_of(
         self, positions: Float[Tensor, "batch points 3"], styles: HashGridStyles, from_volumes: bool
@@ -170,16 +176,17 @@ class HashGridField(GenerativeField):
     ) -> Float[Tensor, "batch points 3"]:
         """As the base class; while gradients are recorded, by differences over the corners of a tetrahedron.
 
-        Exact gradients can be had (``exact_normals``), in PyTorch and with tiny-cuda-nn.
+        Differences span neighbouring cells, as a smoothness term should: the exact gradient of a trilinear read jumps
+        between cells. With ``exact_normals`` it is differentiated nevertheless, which both layouts allow.
         """
         if not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)
-        if self.config.exact_normals:
-            positions = positions.detach().requires_grad_(True)
-            logits = self.logits_of(positions, styles, from_volumes=False)
-            return torch.autograd.grad(logits.sum(), positions, create_graph=True)[0]
-        step = self.start_shape.smallest_half_side / self.config.geometry.finest_resolution
-        return tetrahedral_gradient(lambda points: self.geometry_logits(points, styles), positions, step)
+        if not self.config.exact_normals:
+            step = self.start_shape.smallest_half_side / self.config.geometry.finest_resolution
+            return tetrahedral_gradient(lambda points: self.geometry_logits(points, styles), positions, step)
+        positions = positions.detach().requires_grad_(True)
+        logits = self.logits_of(positions, styles, from_volumes=False)
+        return torch.autograd.grad(logits.sum(), positions, create_graph=True)[0]
 
     def forward(
         self,
@@ -192,10 +199,8 @@ class HashGridField(GenerativeField):
         return self.geometry_logits(positions, styles), colours
 
 
-@torch.no_grad()
-def fill(table: HashTable) -> None:
-    """Uniform numbers, smaller where the grid is finer."""
-    coarsest = table.levels[0].scale
-    for level in table.levels:
-        spread = TABLE_SPREAD * coarsest / level.scale
-        table.table[level.first : level.first + level.entries].uniform_(-spread, spread)
+def input_gains(table: HashTable) -> Float[Tensor, "features"]:
+    """Of a table's features, in proportion to their cells, and 1 for each coordinate; the same for both layouts."""
+    gains = TABLE_GAIN * growth_factor(table.config) ** -torch.arange(table.config.num_levels)
+    features = gains.float().repeat_interleave(table.config.features_per_level)
+    return torch.cat((features, torch.ones(3)))

@@ -261,13 +261,10 @@ class GanPipeline(VanillaPipeline):
             UserError: where the checkpoint belongs to another method or other sizes.
         """
         state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
-        for prefix, generator in (
-            ("_model.generator.", self.model.generator),
-            ("_model.generator_ema.", self.model.generator_ema),
-        ):
-            part = prefix + "field."
+        for name, generator in (("generator", self.model.generator), ("generator_ema", self.model.generator_ema)):
+            part = f"_model.{name}.field."
             generator.field.fit_to_checkpoint(
-                {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+                {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
             )
         own = self.state_dict()
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
