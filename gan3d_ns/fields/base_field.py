@@ -96,11 +96,12 @@ class GenerativeField(nn.Module):
         Fields without a start shape are always free.
         """
 
-    def fit_to_checkpoint(self, state: dict[str, Tensor]) -> None:
-        """Prepares for a state dict of this field that is about to be loaded.
+    def fit_to_checkpoint(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Prepares for a state dict of this field that is about to be loaded; returns it under today's names.
 
         Fields whose parameters have several forms take the form that the state has; most have only one.
         """
+        return state
 
     def load_authors_weights(self, state: dict[str, Tensor]) -> None:
         """Loads the state dict of the original release of this field; fields without a release refuse."""

@@ -134,9 +134,10 @@ class HashGridField(GenerativeField):
     def release_geometry(self, amount: float) -> None:
         self.start_shape.geometry_release.fill_(amount)
 
-    def fit_to_checkpoint(self, state: Dict[str, Tensor]) -> None:
+    def fit_to_checkpoint(self, state: Dict[str, Tensor]) -> Dict[str, Tensor]:
         self.geometry_table.fit_to(state, "geometry_table.")
         self.colour_table.fit_to(state, "colour_table.")
+        return state
 
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         return self.mapping_network(latents)
@@ -194,9 +195,16 @@ class HashGridField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: HashGridStyles,
     ) -> Tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
+        return self.geometry_logits(positions, styles), self.colours(positions, directions, styles)
+
+    def colours(
+        self,
+        positions: Float[Tensor, "batch points 3"],
+        directions: Float[Tensor, "batch points 3"],
+        styles: HashGridStyles,
+    ) -> Float[Tensor, "batch points 3"]:
         features = self.features(self.colour_table, styles.colour_volumes, positions)
-        colours = torch.sigmoid(self.colour_network(features, styles.colour_network))
-        return self.geometry_logits(positions, styles), colours
+        return torch.sigmoid(self.colour_network(features, styles.colour_network))
 
 
 def input_gains(table: HashTable) -> Float[Tensor, "features"]:

@@ -5,7 +5,7 @@ and the surface search reads only these. Geometry is an occupancy logit, so GOF'
 """
 
 from dataclasses import dataclass, field
-from typing import Optional, Tuple, Type
+from typing import Dict, Optional, Tuple, Type
 
 import torch
 from jaxtyping import Float
@@ -83,6 +83,10 @@ class TriPlaneField(GenerativeField):
 
     def release_geometry(self, amount: float) -> None:
         self.start_shape.geometry_release.fill_(amount)
+
+    def fit_to_checkpoint(self, state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        release = "geometry_release"  # where it was before other fields had a start shape
+        return {f"start_shape.{name}" if name == release else name: value for name, value in state.items()}
 
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         return self.mapping_network(latents)

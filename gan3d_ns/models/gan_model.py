@@ -73,6 +73,17 @@ class GanModelConfig(ModelConfig):
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
 
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Reads a saved config: settings that it does not know keep their defaults.
+
+        Those of the start shape were the tri-plane field's before other fields had one.
+        """
+        vars(self).update({**vars(type(self)()), **state})
+        if "start_shape" not in state:
+            known = {entry.name for entry in dataclasses.fields(StartShapeConfig)} - {"_target"}
+            moved = {name: value for name, value in vars(self.tri_plane).items() if name in known}
+            self.start_shape = dataclasses.replace(self.start_shape, **moved)
+
 
 class PseudoDistanceField(nn.Module):
     """The current object as nerfstudio's marching cubes wants it: a signed distance, negative inside.

@@ -262,10 +262,9 @@ class GanPipeline(VanillaPipeline):
         """
         state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
         for name, generator in (("generator", self.model.generator), ("generator_ema", self.model.generator_ema)):
-            part = f"_model.{name}.field."
-            generator.field.fit_to_checkpoint(
-                {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
-            )
+            prefix = f"_model.{name}.field."
+            part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
+            state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
         own = self.state_dict()
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]

@@ -147,3 +147,20 @@ def test_a_viewer_renders_only_what_it_shows(model: GanModel, monkeypatch):
     assert tuple(shown) == OUTPUT_NAMES
     for name in ("rgb", "depth", "accumulation", "surface_hit"):
         torch.testing.assert_close(shown[name], everything[name])
+
+
+def test_configs_from_before_the_shared_start_shape_are_read() -> None:
+    """As nerfstudio saves them: YAML with Python objects, here without the newer settings."""
+    import yaml
+
+    from gan3d_ns.field_components.start_shape import StartShapeConfig
+    from gan3d_ns.models.gan_model import GanModelConfig
+
+    old = GanModelConfig(seed=7)
+    for name in ("start_shape", "hash_grid"):
+        del vars(old)[name]
+    vars(old.tri_plane).update(backdrop=-0.5, box_half_sides=(0.2, 0.2, 0.1))
+    read = yaml.load(yaml.dump(old), Loader=yaml.Loader)
+    assert read.seed == 7
+    assert read.start_shape == StartShapeConfig(backdrop=-0.5, box_half_sides=(0.2, 0.2, 0.1))
+    assert read.hash_grid == GanModelConfig().hash_grid
