@@ -43,6 +43,7 @@ SIZES: dict[str, Any] = {
     "pipeline.model.hash_grid.geometry.finest_resolution": 16,
     "pipeline.model.hash_grid.colour.num_levels": 3,
     "pipeline.model.hash_grid.colour.log2_table_size": 10,
+    "pipeline.model.latent_grid.resolution": 12,
     "pipeline.model.sampler.num_coarse_samples": 4,
     "pipeline.model.sampler.num_window_samples": 3,
     "pipeline.model.sampler.num_fine_samples": 2,

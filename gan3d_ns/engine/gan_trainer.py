@@ -208,6 +208,7 @@ class GanTrainer(Trainer):
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
         decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
         update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
+        pipeline.update_prior_grid(step - self.started_at, fakes, randomness)
 
         terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
         measures = {
@@ -314,6 +315,8 @@ class GanTrainer(Trainer):
         fresh = model.build_generator().to(pipeline.device)
         model.generator.load_state_dict(fresh.state_dict())
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
+        if model.prior_grid is not None:
+            model.prior_grid.reset()
         centre = model.pose_prior.mean_pose()
         discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())

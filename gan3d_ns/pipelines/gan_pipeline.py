@@ -20,6 +20,7 @@ from gan3d_ns.model_components import losses
 from gan3d_ns.models.gan_model import GanModel, GanModelConfig
 from gan3d_ns.models.generator import RenderOutput
 
+GRID_PREFIX = "_model.prior_grid."
 LARGEST_PERIODIC_SPREAD_DEG = 90.0
 """Beyond this half range of yaw the pose loss is measured around the circle."""
 
@@ -157,6 +158,18 @@ class GanPipeline(VanillaPipeline):
         for generator in (self.model.generator, self.model.generator_ema):
             generator.field.release_geometry(amount)
 
+    def update_prior_grid(self, step: int, fakes: "Fakes", randomness: torch.Generator) -> None:
+        """Lets the prior grid, where there is one, look at this step's objects when its turn has come.
+
+        Args:
+            step: steps since the weights were new.
+        """
+        grid, model = self.model.prior_grid, self.model
+        if grid is not None and step % grid.config.update_interval == 0:
+            prior, samples = model.config.pose_prior, model.config.sampler.num_coarse_samples
+            spacing = (prior.far - prior.near) / (samples - 1)
+            grid.update(model.generator.field, fakes.styles, spacing, randomness)
+
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
         generator, prior = self.model.generator, self.model.pose_prior
@@ -164,7 +177,7 @@ class GanPipeline(VanillaPipeline):
         poses = prior.sample(count, randomness, device=self.device)
         rays = prior.rays(poses, resolution)
         styles = generator.styles(latents)
-        render = generator.render(styles, rays, jitter=randomness)
+        render = generator.render(styles, rays, jitter=randomness, grid=self.model.training_grid())
         images = render.rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
         return Fakes(images, poses, styles, rays, render)
 
@@ -266,6 +279,11 @@ class GanPipeline(VanillaPipeline):
             part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
             state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
         own = self.state_dict()
+        # A prior grid may be switched on, off or changed in mid-run: it is then measured anew.
+        grids = [{name: part[name].shape for name in part if GRID_PREFIX in name} for part in (own, state)]
+        if grids[0] != grids[1]:
+            state = {name: value for name, value in state.items() if name not in grids[1]}
+            state.update({name: own[name] for name in grids[0]})
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
         if missing or unknown or resized:

@@ -330,7 +330,9 @@ def test_a_checkpoint_of_the_other_hash_layout_opens(
 def test_a_checkpoint_from_before_the_shared_start_shape_opens(make_pipeline: MakePipeline) -> None:
     pipeline, other = make_pipeline(), make_pipeline()
     other.release_geometry(0.25)
-    old = {name.replace("start_shape.geometry_release", "geometry_release"): x for name, x in other.state_dict().items()}
+    old = {
+        name.replace("start_shape.geometry_release", "geometry_release"): x for name, x in other.state_dict().items()
+    }
     assert set(old) != set(other.state_dict())
     pipeline.load_pipeline(old, 3)
     torch.testing.assert_close(pipeline.state_dict(), other.state_dict(), rtol=0, atol=0)
