@@ -37,6 +37,7 @@ SIZES: dict[str, Any] = {
     "pipeline.model.tri_plane.geometry_side": 16,
     "pipeline.model.tri_plane.plane_channels": 4,
     "pipeline.model.tri_plane.decoder_dim": 8,
+    "pipeline.model.latent_grid.resolution": 12,
     "pipeline.model.sampler.num_coarse_samples": 4,
     "pipeline.model.sampler.num_window_samples": 3,
     "pipeline.model.sampler.num_fine_samples": 2,

@@ -58,6 +58,12 @@ class GenerativeField(nn.Module):
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
         """Geometry and colour in [0, 1]; directions are unit vectors from the camera into the scene."""
 
+    def colours(
+        self, positions: Float[Tensor, "batch points 3"], directions: Float[Tensor, "batch points 3"], styles: Any
+    ) -> Float[Tensor, "batch points 3"]:
+        """Colour alone, for points whose geometry is known; fields that can save work override it."""
+        return self(positions, directions, styles)[1]
+
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: Any
     ) -> Float[Tensor, "batch points 3"]:

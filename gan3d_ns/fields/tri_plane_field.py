@@ -189,5 +189,12 @@ class TriPlaneField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: TriPlaneStyles,
     ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        features = sample_tri_planes(styles.colour_planes, self.in_box(positions))
-        return self.geometry_logits(positions, styles), torch.sigmoid(self.colour_decoder(features))
+        return self.geometry_logits(positions, styles), self.colours(positions, directions, styles)
+
+    def colours(
+        self,
+        positions: Float[Tensor, "batch points 3"],
+        directions: Float[Tensor, "batch points 3"],
+        styles: TriPlaneStyles,
+    ) -> Float[Tensor, "batch points 3"]:
+        return torch.sigmoid(self.colour_decoder(sample_tri_planes(styles.colour_planes, self.in_box(positions))))

@@ -1,7 +1,7 @@
 """Ray samplers that ask the field where its surface is: GOF's window around the first crossing (section 3.2)."""
 
-from dataclasses import dataclass, field
-from typing import Callable, Literal, Optional, Type
+from dataclasses import dataclass, field, replace
+from typing import Literal, Optional, Type
 
 import torch
 from jaxtyping import Float
@@ -11,12 +11,19 @@ from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
 from gan3d_ns.model_components.compositing import alphas_of, compositing_weights
-from gan3d_ns.model_components.surface import SurfaceHits, first_crossing, logit_level, refine_root
+from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, OccupancyGrid, evaluate_where
+from gan3d_ns.model_components.packing import pack_rows
+from gan3d_ns.model_components.sampling import (
+    PDF_EPSILON,
+    GeometryFunction,
+    sample_pdf,
+    sample_positions,
+    spread_evenly,
+)
+from gan3d_ns.model_components.surface import Brackets, SurfaceHits, first_crossing, logit_level, refine_root
 
-PDF_EPSILON = 1e-5
-
-GeometryFunction = Callable[[Float[Tensor, "batch points 3"]], Float[Tensor, "batch points"]]
-"""Occupancy logit (or density) of the field at world positions, for the styles of each image in the batch."""
+LARGEST_OUTSIDE = -1e-6
+"""A skipped sample counts as outside matter, whatever the field says there: the bracket keeps its signs."""
 
 
 @dataclass
@@ -48,14 +55,6 @@ class SurfaceWindowSamplerConfig(InstantiateConfig):
             )
 
 
-def spread_evenly(
-    starts: Float[Tensor, "*batch"], ends: Float[Tensor, "*batch"], num_samples: int
-) -> Float[Tensor, "*batch sample"]:
-    """``num_samples`` equally spaced distances from ``starts`` to ``ends``, both included."""
-    steps = torch.linspace(0.0, 1.0, num_samples, device=starts.device, dtype=starts.dtype)
-    return starts[..., None] + (ends - starts)[..., None] * steps
-
-
 def surface_window(
     hits: SurfaceHits, nears: Float[Tensor, "*batch"], fars: Float[Tensor, "*batch"], half_width: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
@@ -67,27 +66,6 @@ def surface_window(
     width = torch.minimum(2.0 * half_width, fars - nears)
     starts = torch.minimum(torch.maximum(hits.depth - half_width, nears), fars - width)
     return torch.where(hits.hit, starts, nears), torch.where(hits.hit, starts + width, fars)
-
-
-def sample_pdf(
-    edges: Float[Tensor, "*batch edge"], weights: Float[Tensor, "*batch bin"], uniforms: Float[Tensor, "*batch sample"]
-) -> Float[Tensor, "*batch sample"]:
-    """Inverse-CDF samples of a piecewise constant density: ``weights`` between neighbouring ``edges`` (NeRF, 5.2)."""
-    weights = weights + PDF_EPSILON
-    cdf = torch.cumsum(weights / weights.sum(dim=-1, keepdim=True), dim=-1)
-    cdf = torch.cat((torch.zeros_like(cdf[..., :1]), cdf), dim=-1)
-    upper = torch.searchsorted(cdf, uniforms.contiguous(), right=False).clamp(1, cdf.shape[-1] - 1)
-    lower = upper - 1
-    cdf_lower, cdf_upper = cdf.gather(-1, lower), cdf.gather(-1, upper)
-    span = cdf_upper - cdf_lower
-    span = torch.where(span < PDF_EPSILON, torch.ones_like(span), span)
-    edge_lower, edge_upper = edges.gather(-1, lower), edges.gather(-1, upper)
-    return edge_lower + (uniforms - cdf_lower) / span * (edge_upper - edge_lower)
-
-
-def sample_positions(rays: RayBundle, distances: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample 3"]:
-    """World positions origin + t * direction."""
-    return rays.origins[..., None, :] + distances[..., None] * rays.directions[..., None, :]
 
 
 class SurfaceWindowSampler(nn.Module):
@@ -106,6 +84,47 @@ class SurfaceWindowSampler(nn.Module):
         self.register_buffer("half_width", torch.tensor(0.12))
 
     @torch.no_grad()
+    def search(
+        self, rays: RayBundle, geometry_at: GeometryFunction, grid: Optional[OccupancyGrid] = None
+    ) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
+        """Distances and values of the coarse samples, and the first surface that they bracket.
+
+        Args:
+            rays: shape (batch, ray) with unit directions, nears and fars.
+            geometry_at: the geometry at (batch, points, 3) world positions.
+            grid: where to ask at all.
+        """
+        config = self.config
+        assert rays.nears is not None and rays.fars is not None
+        coarse = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], config.num_coarse_samples)
+        if grid is None:
+            positions = sample_positions(rays, coarse).flatten(1, 2)
+            values = geometry_at(positions).unflatten(1, coarse.shape[1:])
+        else:
+            values = grid.geometry_along(rays, coarse, geometry_at)
+        brackets = first_crossing(values - self.level, coarse)
+        packed = pack_rows(brackets.hit)
+        if packed.width == 0:
+            return coarse, values, SurfaceHits(torch.full_like(brackets.low, config.miss_depth), brackets.hit)
+
+        origins, directions = packed.pack(rays.origins), packed.pack(rays.directions)
+
+        def value_at(distances: Float[Tensor, "batch hit"]) -> Float[Tensor, "batch hit"]:
+            return geometry_at(origins + distances[..., None] * directions) - self.level
+
+        entries = Brackets(
+            *(packed.pack(getattr(brackets, name)) for name in ("low", "high", "value_low", "value_high", "hit"))
+        )
+        if grid is not None:
+            # The start of a bracket may lie in skipped space; the refinement wants its true value.
+            skipped = entries.value_low <= FREE_VALUE - self.level
+            starts = origins + entries.low[..., None] * directions
+            found = (evaluate_where(geometry_at, starts, skipped) - self.level).clamp(max=LARGEST_OUTSIDE)
+            entries = replace(entries, value_low=torch.where(skipped, found, entries.value_low))
+        depth = refine_root(value_at, entries, config.num_root_steps, config.root_method)
+        return coarse, values, SurfaceHits(packed.unpack(depth, fill=config.miss_depth), brackets.hit)
+
+    @torch.no_grad()
     def forward(
         self,
         rays: RayBundle,
@@ -113,12 +132,30 @@ class SurfaceWindowSampler(nn.Module):
         geometry: Literal["occupancy", "density"] = "occupancy",
         jitter: Optional[torch.Generator] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
+        grid: Optional[OccupancyGrid] = None,
     ) -> tuple[Float[Tensor, "batch ray sample"], SurfaceHits]:
-        """Sorted distances of the samples to composite, and the surface. Without gradient, as in the original.
+        """Sorted distances of the samples to composite, and the surface: the search, and then :meth:`around`."""
+        coarse, coarse_values, hits = self.search(rays, geometry_at, grid)
+        coarse_alphas = alphas_of(geometry, coarse_values, coarse)
+        return self.around(rays, hits, coarse, coarse_alphas, jitter, fine_uniforms), hits
+
+    @torch.no_grad()
+    def around(
+        self,
+        rays: RayBundle,
+        hits: SurfaceHits,
+        coarse: Float[Tensor, "batch ray coarse"],
+        coarse_alphas: Float[Tensor, "batch ray coarse"],
+        jitter: Optional[torch.Generator] = None,
+        fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
+    ) -> Float[Tensor, "batch ray sample"]:
+        """Sorted distances of the samples to composite around what the search found. Without gradient.
 
         Args:
             rays: shape (batch, ray) with unit directions, nears and fars.
-            geometry_at: the field's geometry at (batch, points, 3) world positions.
+            hits: the surface.
+            coarse: distances of the search.
+            coarse_alphas: the opacities that it met there.
             jitter: source of the window's jitter and the fine draws; without it the window is even and the fine
                 samples are stratified, so that viewer frames do not flicker.
             fine_uniforms: numbers in [0, 1] for the inverse CDF in place of draws.
@@ -126,23 +163,6 @@ class SurfaceWindowSampler(nn.Module):
         config = self.config
         assert rays.nears is not None and rays.fars is not None
         nears, fars = rays.nears[..., 0], rays.fars[..., 0]
-
-        def values_at(distances: Float[Tensor, "batch ray sample"]) -> Float[Tensor, "batch ray sample"]:
-            positions = sample_positions(rays, distances)
-            return geometry_at(positions.flatten(1, 2)).unflatten(1, distances.shape[1:])
-
-        coarse = spread_evenly(nears, fars, config.num_coarse_samples)
-        coarse_values = values_at(coarse)
-        brackets = first_crossing(coarse_values - self.level, coarse)
-        depth = refine_root(
-            lambda distances: values_at(distances[..., None]).squeeze(-1) - self.level,
-            brackets,
-            config.num_root_steps,
-            config.root_method,
-        )
-        depth = torch.where(brackets.hit, depth, torch.full_like(depth, config.miss_depth))
-        hits = SurfaceHits(depth, brackets.hit)
-
         starts, ends = surface_window(hits, nears, fars, self.half_width)
         distances = spread_evenly(starts, ends, config.num_window_samples)
         if jitter is not None:
@@ -150,7 +170,7 @@ class SurfaceWindowSampler(nn.Module):
             offsets = torch.rand(distances.shape, generator=jitter, device=distances.device)
             distances = distances + (offsets - 0.5) * spacing
         if config.num_fine_samples > 0:
-            weights = compositing_weights(alphas_of(geometry, coarse_values, coarse)) + PDF_EPSILON
+            weights = compositing_weights(coarse_alphas) + PDF_EPSILON
             if fine_uniforms is None:
                 shape = (*nears.shape, config.num_fine_samples)
                 if jitter is not None:
@@ -163,4 +183,4 @@ class SurfaceWindowSampler(nn.Module):
             distances = torch.cat((distances, fine), dim=-1)
         if jitter is not None or config.num_fine_samples > 0:
             distances = distances.sort(dim=-1).values
-        return distances, hits
+        return distances

@@ -20,7 +20,15 @@ from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
-from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig, sample_positions
+from gan3d_ns.model_components.occupancy_grids import (
+    LatentGrid,
+    LatentGridConfig,
+    OccupancyGrid,
+    PriorGrid,
+    PriorGridConfig,
+)
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
+from gan3d_ns.model_components.sampling import sample_positions
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
@@ -53,8 +61,12 @@ class GanModelConfig(ModelConfig):
     background: Background = "black"
     """What rays show that meet nothing: match your pictures. Black also suits photographs, whose background becomes
     part of the surface."""
+    prior_grid: PriorGridConfig = dataclasses.field(default_factory=PriorGridConfig)
+    """Skips space that no object fills, while training."""
+    latent_grid: LatentGridConfig = dataclasses.field(default_factory=LatentGridConfig)
+    """A lattice of the shown object: viewer, ns-render and ns-export become several times faster."""
     surface_only: bool = False
-    """Show the colour of one query at the surface instead of the composited colour."""
+    """Show the colour of one query at the surface instead of the composited colour: faster, with harder edges."""
     seed: int = 0
     """Which object viewer, ns-render and ns-export show."""
     truncation: float = 1.0
@@ -65,6 +77,18 @@ class GanModelConfig(ModelConfig):
     """Rays rendered at once in viewer and exports; lower it if memory runs out."""
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
+
+
+@dataclass
+class ShownObject:
+    """What is computed once for an object and then serves every chunk, frame and export of it."""
+
+    key: Tuple[Any, ...]
+    """What it depends on: the controls and the weights."""
+    styles: Styles
+    num_rays: int = 0
+    """Rays that were asked of it so far."""
+    grid: Optional[LatentGrid] = None
 
 
 class PseudoDistanceField(nn.Module):
@@ -107,7 +131,10 @@ class GanModel(Model):
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
-        self._cached_styles: Optional[Tuple[Tuple[Any, ...], Styles]] = None
+        grid = config.prior_grid
+        self.prior_grid: Optional[PriorGrid] = grid.setup(half_sides=self.seen_box) if grid.enabled else None
+        self._shown_object: Optional[ShownObject] = None
+        self._in_frame = False
 
     def build_generator(self) -> Generator:
         """A generator with fresh random weights, as the config describes it."""
@@ -142,14 +169,46 @@ class GanModel(Model):
             codes = torch.lerp(codes, second, selection.interpolation)
         return generator.field.condition(codes)
 
-    def current_styles(self) -> Styles:
-        """Styles of the object that the controls choose; kept until the controls, the weights or the device change."""
+    def shown_object(self) -> "ShownObject":
+        """The object that the controls choose; kept until the controls, the weights or the device change."""
         selection, tensors = self.latent.selection(), self.shown_generator.state_dict(keep_vars=True).values()
         # torch counts the writes into each tensor; moving a module to a device exchanges its memory uncounted.
         key = (selection, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
-        if self._cached_styles is None or self._cached_styles[0] != key:
-            self._cached_styles = (key, self.styles_of(selection))
-        return self._cached_styles[1]
+        if self._shown_object is None or self._shown_object.key != key:
+            self._shown_object = ShownObject(key, self.styles_of(selection))
+        return self._shown_object
+
+    def current_styles(self) -> Styles:
+        """Styles of the object that the controls choose."""
+        return self.shown_object().styles
+
+    def training_grid(self) -> Optional[PriorGrid]:
+        """The prior grid once it has seen enough to be relied upon."""
+        return self.prior_grid if self.prior_grid is not None and self.prior_grid.ready else None
+
+    def latent_grid(self) -> LatentGrid:
+        """The lattice of the shown object, made on first use."""
+        shown, config = self.shown_object(), self.config.latent_grid
+        if shown.grid is None or shown.grid.config != config:
+            field = self.shown_generator.field
+            shown.grid = LatentGrid(
+                lambda positions: field.geometry_logits(positions, shown.styles),
+                self.seen_box,
+                config,
+                self.device,
+            )
+        return shown.grid
+
+    def viewing_grid(self) -> Optional[OccupancyGrid]:
+        """The grid for the rays that are to be rendered: the latent grid as soon as it is made up for, else none.
+
+        A new latent in a small picture, as while a slider moves, would cost more with a lattice than without.
+        """
+        config, sampler = self.config.latent_grid, self.config.sampler
+        queries = sampler.num_coarse_samples + sampler.num_root_steps + sampler.num_window_samples
+        if config.enabled and self.shown_object().num_rays * queries > (config.resolution + 1) ** 3:
+            return self.latent_grid()
+        return self.training_grid()
 
     @property
     def seen_radius(self) -> float:
@@ -161,6 +220,11 @@ class GanModel(Model):
         prior = self.config.pose_prior
         half_frame = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0)
         return math.hypot(half_frame, half_frame, max(prior.far - prior.radius, prior.radius - prior.near))
+
+    @property
+    def seen_box(self) -> Tuple[float, float, float]:
+        """Half the sides of the cube around that ball."""
+        return (self.seen_radius, self.seen_radius, self.seen_radius)
 
     def shell(self, origins: Float[Tensor, "*batch 3"]) -> Tuple[Float[Tensor, "*batch 1"], Float[Tensor, "*batch 1"]]:
         """Near and far distance of the object from camera centres, the prior's when they stand at its radius."""
@@ -189,6 +253,8 @@ class GanModel(Model):
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
+        if not self._in_frame:
+            self.shown_object().num_rays += len(ray_bundle)
         rays, valid = self.with_near_and_far(ray_bundle.flatten())
         assert rays.fars is not None
         colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
@@ -202,33 +268,45 @@ class GanModel(Model):
 
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
-        styles, generator = self.current_styles(), self.shown_generator
-        output = generator.render(styles, rays)
+        styles, generator, surface_only = self.current_styles(), self.shown_generator, self.config.surface_only
+        output = generator.render(styles, rays, grid=self.viewing_grid(), surface_only=surface_only)
         hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
         surface_rgb = torch.full_like(output.rgb, 1.0 if self.config.background == "white" else 0.0)
         normals = torch.zeros_like(output.rgb)
-        if "surface_rgb" in wanted or self.config.surface_only:
-            colour = generator.surface_colour(styles, rays, output.surface_depth)
+        if surface_only:
+            surface_rgb = output.rgb
+        elif "surface_rgb" in wanted:
+            colour = generator.colours_where(styles, rays, output.surface_depth[..., None], hit).squeeze(-2)
             surface_rgb = torch.where(hit, colour, surface_rgb)
         if "normals" in wanted:
             # Matter may be seen without an entry into it, where a crop box cuts it: exporters want a normal there too.
-            matter = hit | (output.accumulation > VISIBLE_ACCUMULATION)[..., None]
+            matter = output.hit | (output.accumulation > VISIBLE_ACCUMULATION)
             depth = torch.where(output.hit, output.surface_depth, output.depth)
-            world = generator.surface_normals(styles, rays, depth)
-            normals = torch.where(matter, world / 2 + 0.5, normals)
+            world = generator.surface_normals(styles, rays, depth, matter)
+            normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
         # The shell's far, as a ray's own ends at the ball and would draw it into the background of depth pictures.
         far = self.shell(rays.origins)[1][..., 0]
         seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
         return {
-            "rgb": surface_rgb if self.config.surface_only else output.rgb.clamp(0.0, 1.0),
+            "rgb": output.rgb.clamp(0.0, 1.0),
             "depth": torch.where(output.hit, output.surface_depth, seen)[..., None],
             "normals": normals,
             "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
             "surface_hit": hit.to(output.rgb.dtype),
             "surface_rgb": surface_rgb,
         }
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Dict[str, Tensor]:
+        """As nerfstudio's; all chunks of a picture are rendered alike."""
+        self.shown_object().num_rays += len(camera_ray_bundle)
+        self._in_frame = True
+        try:
+            return super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        finally:
+            self._in_frame = False
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:

@@ -17,10 +17,14 @@ from gan3d_ns.model_components.compositing import (
     compositing_weights,
     expected_depth,
 )
-from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, sample_positions
+from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, LatentGrid, OccupancyGrid
+from gan3d_ns.model_components.packing import PackedRows, pack_rows
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler
+from gan3d_ns.model_components.sampling import sample_positions
 from gan3d_ns.model_components.surface import SurfaceHits
 
 MEAN_CODE_SAMPLES = 4096
+SMALLEST_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,18 @@ class RenderOutput:
     """Compositing weights of the samples."""
     geometry_values: Float[Tensor, "batch ray sample"]
     """Occupancy logits or densities of the samples, with gradient while training."""
+
+
+def pack_rays(rays: RayBundle, packed: PackedRows) -> RayBundle:
+    """The kept rays of each row."""
+    assert rays.nears is not None and rays.fars is not None
+    return RayBundle(
+        origins=packed.pack(rays.origins),
+        directions=packed.pack(rays.directions),
+        pixel_area=packed.pack(rays.pixel_area),
+        nears=packed.pack(rays.nears),
+        fars=packed.pack(rays.fars),
+    )
 
 
 class Generator(nn.Module):
@@ -86,27 +102,99 @@ class Generator(nn.Module):
         *,
         jitter: torch.Generator | None = None,
         fine_uniforms: Float[Tensor, "batch ray fine"] | None = None,
+        grid: OccupancyGrid | None = None,
+        surface_only: bool = False,
     ) -> RenderOutput:
         """Composites the field along ``rays`` of shape (batch, ray), one row for each of the ``styles``.
 
         Args:
             jitter: randomness of the sample positions, for training; without it rendering is deterministic.
             fine_uniforms: fixed numbers for the fine samples, for comparison with a reference.
+            grid: where matter can be; a latent grid also answers for the geometry. Skipped samples are free space.
+            surface_only: one query at the surface of each ray in place of the composited samples (GOF, released
+                code, single_imgs); rays without a surface are free space. Without gradient.
         """
+        if isinstance(grid, LatentGrid):
+            return self.render_lattice(styles, rays, grid, surface_only)
+
+        def geometry_at(positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
+            return self.field.geometry_logits(positions, styles)
+
+        if surface_only:
+            return self.render_surface(styles, rays, self.sampler.search(rays, geometry_at, grid)[-1])
         distances, hits = self.sampler(
             rays,
-            lambda positions: self.field.geometry_logits(positions, styles),
+            geometry_at,
             geometry=self.field.geometry,
             jitter=jitter,
             fine_uniforms=fine_uniforms,
+            grid=grid,
         )
-        return self.composite(styles, rays, distances, hits)
+        return self.composite(styles, rays, distances, hits, grid)
+
+    @torch.no_grad()
+    def render_lattice(self, styles: Styles, rays: RayBundle, grid: LatentGrid, surface_only: bool) -> RenderOutput:
+        """The same samples with the geometry of a latent grid; the field is asked for the colours that count.
+
+        Rays of one object. Those that meet next to nothing in the search are empty.
+        """
+        coarse, values, hits = self.sampler.search(rays, grid.geometry_logits, grid)
+        if surface_only:
+            return self.render_surface(styles, rays, hits)
+        alphas, limit = alphas_of(self.field.geometry, values, coarse), grid.config.visible_weight
+        alive = hits.hit | (alphas.amax(dim=-1) > limit) | (self.background == "last-sample")
+        packed = pack_rows(alive)
+        kept_rays = pack_rays(rays, packed)
+        kept_hits = SurfaceHits(packed.pack(hits.depth), packed.pack(hits.hit))
+        distances = self.sampler.around(kept_rays, kept_hits, packed.pack(coarse), packed.pack(alphas))
+        positions = sample_positions(kept_rays, distances)
+        values = grid.geometry_logits(positions.flatten(1, 2)).unflatten(1, distances.shape[1:])
+        weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
+        visible = weights > limit
+        if self.background == "last-sample":
+            visible[..., -1] = True
+        colours = self.colours_where(styles, kept_rays, distances, visible)
+        # What is left out is shared among the visible samples, whose colours are the nearest.
+        counted = torch.where(visible, weights, 0.0)
+        share = weights.sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp(min=SMALLEST_SHARE)
+        rgb = composite_colour(counted * share, colours, self.background)
+        return RenderOutput(
+            rgb=packed.unpack(rgb, fill=1.0 if self.background == "white" else 0.0),
+            accumulation=packed.unpack(weights.sum(dim=-1)),
+            depth=packed.unpack(expected_depth(weights, distances)),
+            surface_depth=hits.depth,
+            hit=hits.hit,
+            distances=packed.unpack(distances),
+            weights=packed.unpack(weights),
+            geometry_values=packed.unpack(values, fill=FREE_VALUE),
+        )
+
+    @torch.no_grad()
+    def render_surface(self, styles: Styles, rays: RayBundle, hits: SurfaceHits) -> RenderOutput:
+        """The colour at the surface alone, as if matter were opaque and nothing floated in front of it."""
+        colours = self.colours_where(styles, rays, hits.depth[..., None], hits.hit[..., None])
+        weights = hits.hit[..., None].to(colours.dtype)
+        return RenderOutput(
+            rgb=composite_colour(weights, colours, self.background),
+            accumulation=weights.squeeze(-1),
+            depth=expected_depth(weights, hits.depth[..., None]),
+            surface_depth=hits.depth,
+            hit=hits.hit,
+            distances=hits.depth[..., None],
+            weights=weights,
+            geometry_values=torch.where(hits.hit, self.sampler.level, FREE_VALUE)[..., None],
+        )
 
     def composite(
-        self, styles: Styles, rays: RayBundle, distances: Float[Tensor, "batch ray sample"], hits: SurfaceHits
+        self,
+        styles: Styles,
+        rays: RayBundle,
+        distances: Float[Tensor, "batch ray sample"],
+        hits: SurfaceHits,
+        grid: OccupancyGrid | None = None,
     ) -> RenderOutput:
         """Evaluates the field at increasing ``distances`` along the rays, with gradient, and composites it."""
-        values, colours = self.query(styles, rays, distances)
+        values, colours = self.query(styles, rays, distances, grid)
         weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
         return RenderOutput(
             rgb=composite_colour(weights, colours, self.background),
@@ -120,22 +208,69 @@ class Generator(nn.Module):
         )
 
     def query(
-        self, styles: Styles, rays: RayBundle, distances: Float[Tensor, "batch ray sample"]
+        self,
+        styles: Styles,
+        rays: RayBundle,
+        distances: Float[Tensor, "batch ray sample"],
+        grid: OccupancyGrid | None = None,
     ) -> tuple[Float[Tensor, "batch ray sample"], Float[Tensor, "batch ray sample 3"]]:
-        """Geometry and colour at given distances along the rays."""
+        """Geometry and colour at given distances along the rays; of free space where a grid skips it."""
         positions = sample_positions(rays, distances)
         directions = rays.directions[..., None, :].expand(positions.shape)
-        values, colours = self.field(positions.flatten(1, 2), directions.flatten(1, 2), styles)
+        packed = None
+        if grid is not None:
+            wanted = grid.occupied(positions)
+            if self.background == "last-sample":
+                wanted[..., -1] = True
+            if not bool(wanted.any()):
+                wanted[:, 0, 0] = True  # a field answers for one point at least, and a training wants a gradient
+            packed = pack_rows(wanted.flatten(1, 2))
+        positions, directions = positions.flatten(1, 2), directions.flatten(1, 2)
+        if packed is None:
+            values, colours = self.field(positions, directions, styles)
+        else:
+            values, colours = self.field(packed.pack(positions), packed.pack(directions), styles)
+            values, colours = packed.unpack(values, fill=FREE_VALUE), packed.unpack(colours)
         return values.unflatten(1, distances.shape[1:]), colours.unflatten(1, distances.shape[1:])
+
+    def colours_where(
+        self,
+        styles: Styles,
+        rays: RayBundle,
+        distances: Float[Tensor, "batch ray sample"],
+        wanted: Bool[Tensor, "batch ray sample"],
+    ) -> Float[Tensor, "batch ray sample 3"]:
+        """Colours at the wanted samples, black at the others."""
+        packed = pack_rows(wanted.flatten(1, 2))
+        if packed.width == 0:
+            return torch.zeros(*distances.shape, 3, device=distances.device, dtype=distances.dtype)
+        positions = packed.pack(sample_positions(rays, distances).flatten(1, 2))
+        directions = packed.pack(rays.directions[..., None, :].expand(*distances.shape, 3).flatten(1, 2))
+        colours = packed.unpack(self.field.colours(positions, directions, styles))
+        return colours.unflatten(1, distances.shape[1:])
 
     def surface_colour(
         self, styles: Styles, rays: RayBundle, surface_depth: Float[Tensor, "batch ray"]
     ) -> Float[Tensor, "batch ray 3"]:
         """Colour of a single field query at the surface of each ray (GOF, released code, single_imgs)."""
-        return self.query(styles, rays, surface_depth[..., None])[1].squeeze(-2)
+        wanted = torch.ones_like(surface_depth[..., None], dtype=torch.bool)
+        return self.colours_where(styles, rays, surface_depth[..., None], wanted).squeeze(-2)
 
     def surface_normals(
-        self, styles: Styles, rays: RayBundle, surface_depth: Float[Tensor, "batch ray"]
+        self,
+        styles: Styles,
+        rays: RayBundle,
+        surface_depth: Float[Tensor, "batch ray"],
+        wanted: Bool[Tensor, "batch ray"] | None = None,
     ) -> Float[Tensor, "batch ray 3"]:
-        """Unit normals of the field at the surface points, from matter to free space, world frame."""
-        return self.field.normals(sample_positions(rays, surface_depth[..., None]).squeeze(-2), styles)
+        """Unit normals of the field at the surface points, from matter to free space, world frame.
+
+        Zero where they are not ``wanted``; without that argument all are.
+        """
+        points = sample_positions(rays, surface_depth[..., None]).squeeze(-2)
+        if wanted is None:
+            return self.field.normals(points, styles)
+        packed = pack_rows(wanted)
+        if packed.width == 0:
+            return torch.zeros_like(points)
+        return packed.unpack(self.field.normals(packed.pack(points), styles))

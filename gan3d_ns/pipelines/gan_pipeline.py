@@ -1,7 +1,7 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.gan_model import GanModel, GanModelConfig
 from gan3d_ns.models.generator import RenderOutput
 
+GRID_PREFIX = "_model.prior_grid."
 LARGEST_PERIODIC_SPREAD_DEG = 90.0
 """Beyond this half range of yaw the pose loss is measured around the circle."""
 
@@ -76,8 +77,8 @@ class GanPipelineConfig(VanillaPipelineConfig):
     loss: GanLossConfig = field(default_factory=GanLossConfig)
     """What is minimised."""
     share_fakes: bool = True
-    """Show the discriminator the pictures that then train the generator: one rendering a step instead of two. The
-    published methods draw new ones."""
+    """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
+    a batch is split, one search. The published methods draw new ones."""
 
 
 @dataclass(frozen=True)
@@ -135,25 +136,28 @@ class Found:
     distances: Float[Tensor, "batch ray sample"]
     hits: SurfaceHits
 
-    def __getitem__(self, part: slice) -> "Found":
-        return Found(self.distances[part], SurfaceHits(self.hits.depth[part], self.hits.hit[part]))
-
 
 @dataclass(frozen=True)
-class Fakes:
-    """Generated pictures and what made them."""
+class Pictures:
+    """Generated pictures and what they were drawn from: all that a discriminator's phase asks for."""
 
     images: Float[Tensor, "batch 3 resolution resolution"]
     """In [-1, 1]."""
     draw: Draw
-    styles: Styles
-    rays: RayBundle
-    render: RenderOutput
 
     @property
     def poses(self) -> Float[Tensor, "batch 2"]:
         """(pitch, yaw) in radians."""
         return self.draw.poses
+
+
+@dataclass(frozen=True)
+class Fakes(Pictures):
+    """Generated pictures with what made them, which the generator's phase asks for."""
+
+    styles: Styles
+    rays: RayBundle
+    render: RenderOutput
 
 
 def images_of(rgb: Float[Tensor, "batch ray 3"], resolution: int) -> Float[Tensor, "batch 3 resolution resolution"]:
@@ -204,6 +208,18 @@ class GanPipeline(VanillaPipeline):
         for generator in (self.model.generator, self.model.generator_ema):
             generator.field.release_geometry(amount)
 
+    def update_prior_grid(self, step: int, fakes: "Fakes", randomness: torch.Generator) -> None:
+        """Lets the prior grid, where there is one, look at this step's objects when its turn has come.
+
+        Args:
+            step: steps since the weights were new.
+        """
+        grid, model = self.model.prior_grid, self.model
+        if grid is not None and step % grid.config.update_interval == 0:
+            prior, samples = model.config.pose_prior, model.config.sampler.num_coarse_samples
+            spacing = (prior.far - prior.near) / (samples - 1)
+            grid.update(model.generator.field, fakes.styles, spacing, randomness)
+
     def draw(self, count: int, resolution: int, randomness: torch.Generator) -> Draw:
         """Random latents, poses, and neighbours for the normals of ``count`` pictures."""
         config, device = self.config.loss, randomness.device
@@ -229,27 +245,49 @@ class GanPipeline(VanillaPipeline):
             lambda positions: field_.geometry_logits(positions, styles),
             geometry=field_.geometry,
             jitter=randomness,
+            grid=self.model.training_grid(),
         )
         return Found(distances, hits)
 
-    def pictures(
-        self, draw: Draw, resolution: int, randomness: torch.Generator, found: Optional[Found] = None
-    ) -> Fakes:
+    def search_parts(self, draw: Draw, plan: StepPlan, randomness: torch.Generator) -> List[Optional[Found]]:
+        """The search of each part of a batch, before any is rendered; None for a batch that is rendered as a whole."""
+        parts = plan.parts()
+        if len(parts) == 1:
+            return [None]
+        return [self.search(draw[part], plan.resolution, randomness) for part in parts]
+
+    def render(self, draw: Draw, resolution: int, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
         generator, rays = self.model.generator, self.model.pose_prior.rays(draw.poses, resolution)
-        styles = generator.styles(draw.latents)
+        styles, grid = generator.styles(draw.latents), self.model.training_grid()
         if found is None:
-            render = generator.render(styles, rays, jitter=randomness)
+            render = generator.render(styles, rays, jitter=randomness, grid=grid)
         else:
-            render = generator.composite(styles, rays, found.distances, found.hits)
+            render = generator.composite(styles, rays, found.distances, found.hits, grid)
         return Fakes(images_of(render.rgb, resolution), draw, styles, rays, render)
+
+    def scaled_to_batch(
+        self, terms: Dict[str, Float[Tensor, ""]], part: slice, draw: Draw, found: List[Optional[Found]]
+    ) -> Dict[str, Float[Tensor, ""]]:
+        """The generator's terms of a part, such that those of all parts add up to the terms of the whole batch.
+
+        Means over pictures count by the part's share of the pictures, the normals' mean by its share of the rays that
+        hit. Where a discriminator compares pictures with each other, or the worst of them are left out, they are those
+        of the same part, as in the authors' release.
+        """
+        hits = [entry.hits.hit[:, draw.compared_rays].sum(dim=1) for entry in found if entry is not None]
+        if not hits:
+            return terms
+        counts = torch.cat(hits)
+        of_pictures, of_hits = (part.stop - part.start) / len(draw), counts[part].sum() / counts.sum().clamp(min=1)
+        return {name: term * (of_hits if name == "g_normal" else of_pictures) for name, term in terms.items()}
 
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
-        return self.pictures(self.draw(count, resolution, randomness), resolution, randomness)
+        return self.render(self.draw(count, resolution, randomness), resolution, randomness)
 
     def discriminator_losses(
-        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes
+        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Pictures
     ) -> Dict[str, Float[Tensor, ""]]:
         """Losses of the discriminator's phase; the generator gets no gradient from them."""
         config = self.config.loss
@@ -341,6 +379,11 @@ class GanPipeline(VanillaPipeline):
         """
         state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
         own = self.state_dict()
+        # A prior grid may be switched on, off or changed in mid-run: it is then measured anew.
+        grids = [{name: part[name].shape for name in part if GRID_PREFIX in name} for part in (own, state)]
+        if grids[0] != grids[1]:
+            state = {name: value for name, value in state.items() if name not in grids[1]}
+            state.update({name: own[name] for name in grids[0]})
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
         if missing or unknown or resized:

@@ -147,3 +147,75 @@ def test_a_viewer_renders_only_what_it_shows(model: GanModel, monkeypatch):
     assert tuple(shown) == OUTPUT_NAMES
     for name in ("rgb", "depth", "accumulation", "surface_hit"):
         torch.testing.assert_close(shown[name], everything[name])
+
+
+def count_lattices(monkeypatch) -> list[object]:
+    """A list that grows with each latent grid that is made."""
+    made: list[object] = []
+
+    class Counted(gan_model.LatentGrid):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(gan_model, "LatentGrid", Counted)
+    return made
+
+
+def test_the_lattice_is_made_once_for_an_object_and_again_for_the_next(model: GanModel, monkeypatch):
+    made = count_lattices(monkeypatch)
+    model.config.latent_grid = dataclasses.replace(model.config.latent_grid, resolution=8)
+    for yaw_deg in (0.0, 10.0, 20.0):
+        model.get_outputs_for_camera(camera(model, yaw_deg))
+    assert len(made) == 1
+    model.latent.seed.value = 5
+    model.get_outputs_for_camera(camera(model))
+    assert len(made) == 2
+    with torch.no_grad():
+        next(model.generator_ema.parameters()).add_(0.01)
+    model.get_outputs_for_camera(camera(model))
+    assert len(made) == 3
+
+
+def test_a_small_picture_of_a_new_object_makes_no_lattice(model: GanModel, monkeypatch):
+    made = count_lattices(monkeypatch)
+    for seed in range(4):
+        model.latent.seed.value = seed
+        model.get_outputs_for_camera(camera(model))
+    assert not made
+
+
+def test_chunks_of_a_picture_are_rendered_alike(model: GanModel, monkeypatch):
+    """Also in the picture whose rays, taken together, are enough for a lattice."""
+    made = count_lattices(monkeypatch)
+    model.config.latent_grid = dataclasses.replace(model.config.latent_grid, resolution=12)
+    model.config.eval_num_rays_per_chunk = SIDE
+    chunked = model.get_outputs_for_camera(camera(model))
+    assert len(made) == 1
+    model.config.eval_num_rays_per_chunk = SIDE * SIDE
+    whole = model.get_outputs_for_camera(camera(model))
+    for name in OUTPUT_NAMES:
+        torch.testing.assert_close(chunked[name], whole[name], atol=1e-5, rtol=1e-5)
+
+
+def test_the_lattice_shows_what_the_field_shows(model: GanModel):
+    model.config.latent_grid = dataclasses.replace(model.config.latent_grid, enabled=False)
+    dense = model.get_outputs_for_camera(camera(model, 20.0, 10.0))
+    model.config.latent_grid = dataclasses.replace(model.config.latent_grid, enabled=True, resolution=64)
+    model.shown_object().num_rays = 10**6
+    fast = model.get_outputs_for_camera(camera(model, 20.0, 10.0))
+    assert isinstance(model.viewing_grid(), gan_model.LatentGrid)
+    assert -10 * torch.log10((fast["rgb"] - dense["rgb"]).square().mean()) > 35
+    both = (fast["surface_hit"] * dense["surface_hit"])[..., 0] > 0
+    assert both.any()
+    torch.testing.assert_close(fast["depth"][both], dense["depth"][both], atol=2e-3, rtol=0)
+
+
+def test_surface_only_shows_the_surface_colour(model: GanModel):
+    composited = model.get_outputs_for_camera(camera(model))
+    model.config.surface_only = True
+    surface = model.get_outputs_for_camera(camera(model))
+    hit = surface["surface_hit"][..., 0] > 0
+    assert hit.any()
+    torch.testing.assert_close(surface["rgb"][hit], composited["surface_rgb"][hit], atol=1e-5, rtol=0)
+    torch.testing.assert_close(surface["accumulation"], surface["surface_hit"])

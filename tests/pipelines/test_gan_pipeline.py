@@ -84,7 +84,7 @@ def test_the_generator_phase_leaves_the_discriminator_alone(make_pipeline: MakeP
     """A gradient would make nerfstudio's optimizers step the discriminator towards being fooled."""
     pipeline = make_pipeline()
     real, fakes = real_and_fakes(pipeline)
-    total(pipeline.generator_losses(plan_of(), real, fakes, randomness())).backward()
+    total(pipeline.generator_losses(plan_of(), real, fakes)).backward()
     assert not gradients(pipeline.discriminator)
     assert not gradients(pipeline.model.generator_ema)
     assert any(gradient.abs().sum() > 0 for gradient in gradients(pipeline.model.generator))
@@ -98,7 +98,7 @@ def test_phases_follow_each_other_in_any_order(make_pipeline: MakePipeline) -> N
         total(pipeline.discriminator_losses(plan_of(), real, fakes)).backward()
         assert gradients(pipeline.discriminator)
         pipeline.zero_grad(set_to_none=True)
-        total(pipeline.generator_losses(plan_of(), real, fakes, randomness())).backward()
+        total(pipeline.generator_losses(plan_of(), real, fakes)).backward()
         assert not gradients(pipeline.discriminator)
         pipeline.zero_grad(set_to_none=True)
 
@@ -132,7 +132,7 @@ def test_top_k_trains_on_the_best_pictures_only(make_pipeline: MakePipeline) -> 
     pipeline = make_pipeline(**{"pipeline.loss.pose_weight": 0.0, "pipeline.loss.normal_weight": 0.0})
     pipeline.discriminator = PictureByPicture()
     real, fakes = real_and_fakes(pipeline)
-    terms = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes, randomness())
+    terms = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes)
     (slope,) = torch.autograd.grad(terms["g_adversarial"], fakes.images)
     trained = slope.flatten(1).abs().sum(dim=1) > 0
     scores = pipeline.discriminator(fakes.images).score
@@ -145,7 +145,7 @@ def test_relativistic_losses_compare_pairs(make_pipeline: MakePipeline) -> None:
     real, fakes = real_and_fakes(pipeline)
     difference = (pipeline.discriminator(real).score - pipeline.discriminator(fakes.images).score).detach()
     discriminator = pipeline.discriminator_losses(plan_of(), real, fakes)
-    generator = pipeline.generator_losses(plan_of(), real, fakes, randomness())
+    generator = pipeline.generator_losses(plan_of(), real, fakes)
     softplus = nn.functional.softplus
     torch.testing.assert_close(discriminator["d_adversarial"].detach(), softplus(-difference).mean())
     torch.testing.assert_close(generator["g_adversarial"].detach(), softplus(difference).mean())
@@ -156,10 +156,10 @@ def test_relativistic_losses_compare_pairs(make_pipeline: MakePipeline) -> None:
 def test_relativistic_losses_ignore_a_common_shift_of_the_scores(make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(**{"pipeline.loss.adversarial": "relativistic"})
     real, fakes = real_and_fakes(pipeline)
-    before = pipeline.generator_losses(plan_of(), real, fakes, randomness())["g_adversarial"]
+    before = pipeline.generator_losses(plan_of(), real, fakes)["g_adversarial"]
     with torch.no_grad():
         pipeline.discriminator.head.bias[0] += 5.0
-    after = pipeline.generator_losses(plan_of(), real, fakes, randomness())["g_adversarial"]
+    after = pipeline.generator_losses(plan_of(), real, fakes)["g_adversarial"]
     torch.testing.assert_close(after, before)
 
 
@@ -168,7 +168,7 @@ def test_the_normals_term_shapes_the_geometry(method_name: str, make_pipeline: M
     pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_weight": 1.0})
     _, fakes = real_and_fakes(pipeline)
     assert fakes.render.hit.any()
-    smoothness = pipeline.normal_smoothness(fakes, randomness())
+    smoothness = pipeline.normal_smoothness(fakes)
     assert smoothness > 0
     field = pipeline.model.generator.field
     named = dict(field.named_parameters())
