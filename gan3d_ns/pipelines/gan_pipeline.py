@@ -1,5 +1,6 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
@@ -107,7 +108,7 @@ class StepPlan:
         """The pictures of the batch in ``batch_split`` parts, as equal as they can be."""
         count = min(self.batch_split, self.batch_size)
         ends = [self.batch_size * index // count for index in range(count + 1)]
-        return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True)

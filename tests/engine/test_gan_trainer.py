@@ -134,26 +134,40 @@ def test_schedules_and_curriculum_reach_what_they_steer(make_trainer: Any, monke
 
 @pytest.mark.parametrize("share_fakes", [True, False])
 @pytest.mark.parametrize("batch_split", [1, 2])
-def test_ways_to_feed_a_step(share_fakes: bool, batch_split: int, make_trainer: Any) -> None:
-    """Shared pictures are rendered once; split batches and separate ones are rendered again."""
+def test_ways_to_feed_a_step(
+    share_fakes: bool, batch_split: int, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared pictures are rendered once; those of split batches are rendered again, from the same search."""
     from gan3d_ns.engine.schedules import CurriculumStage
 
     stage = CurriculumStage(0, RESOLUTION, 4, batch_split=batch_split)
     trainer = make_trainer(**{"pipeline.share_fakes": share_fakes, "curriculum": (stage,)})
     pipeline = trainer.pipeline
-    counts: list[int] = []
-    generate = pipeline.generate
+    rendered: list[int] = []
+    latents: list[Tensor] = []
+    draws: list[int] = []
+    render, draw = pipeline.render, pipeline.draw
 
-    def counted(count: int, *arguments: Any) -> Any:
-        counts.append(count)
-        return generate(count, *arguments)
+    def noted(batch: Any, *arguments: Any) -> Any:
+        rendered.append(len(batch))
+        latents.append(batch.latents)
+        return render(batch, *arguments)
 
-    pipeline.generate = counted
+    def drawn(count: int, *arguments: Any) -> Any:
+        draws.append(count)
+        return draw(count, *arguments)
+
+    monkeypatch.setattr(pipeline, "render", noted)
+    monkeypatch.setattr(pipeline, "draw", drawn)
     players = (pipeline.model.generator, pipeline.model.generator_ema, pipeline.discriminator)
     before = [weights_of(player) for player in players]
     trainer.train_iteration(0)
-    shared = share_fakes and batch_split == 1
-    assert counts == ([4] if shared else [4] + [4 // batch_split] * batch_split)
+    assert draws == [4] * (1 if share_fakes else 2)
+    once = share_fakes and batch_split == 1
+    assert rendered == [4 // batch_split] * batch_split * (1 if once else 2)
+    if not once:
+        first, second = torch.cat(latents).chunk(2)
+        assert torch.equal(first, second) == share_fakes
     assert not any(same(old, weights_of(player)) for old, player in zip(before, players, strict=True))
 
 

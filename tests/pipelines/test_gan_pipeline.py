@@ -193,8 +193,8 @@ def test_fewer_rays_estimate_the_same_normals_term(make_pipeline: MakePipeline) 
     def mean_term(fraction: float) -> torch.Tensor:
         """Over many draws of the neighbours: a single draw varies by half."""
         pipeline.config.loss.normal_ray_fraction = fraction
-        draws = [pipeline.normal_smoothness(fakes, torch.Generator().manual_seed(seed)) for seed in range(60)]
-        return torch.stack(draws).mean()
+        draws = [pipeline.draw(BATCH, RESOLUTION, torch.Generator().manual_seed(seed)) for seed in range(60)]
+        return torch.stack([pipeline.normal_smoothness(replace(fakes, draw=draw)) for draw in draws]).mean()
 
     with torch.no_grad():
         torch.testing.assert_close(mean_term(0.5), mean_term(1.0), rtol=0.25, atol=0.0)
@@ -215,35 +215,94 @@ class PictureByPicture(nn.Module):
         return DiscriminatorOutput(score=estimate[:, 0], pose=estimate[:, 1:])
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_a_split_batch_gives_the_gradient_of_the_whole_one(parts: int, make_pipeline: MakePipeline) -> None:
-    """For equal pictures; the normals term is left out, because its mean goes over the rays that hit."""
-    pipeline = make_pipeline(**{"pipeline.loss.normal_weight": 0.0})
+def dense_normal_smoothness(pipeline: Any, fakes: Any) -> Tensor:
+    """The term with the normals of all compared rays, those that miss masked afterwards."""
+    from gan3d_ns.model_components import losses
+
+    chosen = fakes.draw.compared_rays
+    points = pipeline.model.surface_points(fakes.rays, fakes.render.surface_depth)[:, chosen]
+    normals_at = pipeline.model.generator.field.normals
+    first = normals_at(points, fakes.styles)
+    second = normals_at(points + fakes.draw.neighbour_offsets, fakes.styles)
+    return losses.normal_smoothness(first, second, fakes.render.hit[:, chosen])
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+def test_packed_normals_give_the_term_of_all_rays(
+    method_name: str, fraction: float, make_pipeline: MakePipeline
+) -> None:
+    pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_ray_fraction": fraction})
+    _, fakes = real_and_fakes(pipeline)
+    hits = fakes.render.hit.sum(dim=1)
+    assert 0 < hits.min() < hits.max() < RESOLUTION**2, "rows of different lengths"
+    parameters = list(pipeline.model.generator.parameters())
+    packed, dense = pipeline.normal_smoothness(fakes), dense_normal_smoothness(pipeline, fakes)
+    torch.testing.assert_close(packed, dense, rtol=1e-5, atol=0.0)
+    slopes = [torch.autograd.grad(term, parameters, allow_unused=True, retain_graph=True) for term in (packed, dense)]
+    for one, other in zip(*slopes, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * float(other.abs().max()) + 1e-9)
+
+
+def test_normals_are_asked_only_where_rays_hit(make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline()
+    _, fakes = real_and_fakes(pipeline)
+    asked: list[int] = []
+    field = pipeline.model.generator.field
+    normals = field.normals
+
+    def noted(positions: Tensor, styles: Any) -> Tensor:
+        asked.append(positions.shape[1])
+        return normals(positions, styles)
+
+    monkeypatch.setattr(field, "normals", noted)
+    pipeline.normal_smoothness(fakes)
+    assert asked == [2 * int(fakes.render.hit.sum(dim=1).max())]
+    missed = replace(fakes, render=replace(fakes.render, hit=torch.zeros_like(fakes.render.hit)))
+    assert float(pipeline.normal_smoothness(missed)) == 0.0
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("batch", "splits", "sizes"), [(4, 1, [4]), (4, 2, [2, 2]), (5, 3, [1, 2, 2]), (2, 4, [1, 1])])
+def test_parts_cover_the_batch_evenly(batch: int, splits: int, sizes: list[int]) -> None:
+    parts = plan_of(batch_size=batch, batch_split=splits).parts()
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [index for part in parts for index in range(batch)[part]] == list(range(batch))
+
+
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+@pytest.mark.parametrize("splits", [2, 3])
+def test_a_split_batch_gives_the_gradient_of_the_whole_one(
+    splits: int, method_name: str, make_pipeline: MakePipeline
+) -> None:
+    """Unequal parts and jittered windows too; without fine samples a batch draws the same numbers in parts."""
+    settings = {"pipeline.loss.coverage_weight": 1.0, "pipeline.loss.normal_weight": 1.0}
+    pipeline = make_pipeline(method_name, **settings, **{"pipeline.model.sampler.num_fine_samples": 0})
     pipeline.discriminator = PictureByPicture()
-    model = pipeline.model
-    latents = torch.randn(BATCH, model.generator.field.latent_dim)
-    poses = model.pose_prior.sample(BATCH, randomness())
+    generator = pipeline.model.generator
     real = pipeline.datamanager.real_batch(0, BATCH, RESOLUTION, 0)
 
-    def fakes_of(part: slice) -> Any:
-        from gan3d_ns.pipelines.gan_pipeline import Fakes
-
-        rays = model.pose_prior.rays(poses[part], RESOLUTION)
-        styles = model.generator.styles(latents[part])
-        render = model.generator.render(styles, rays)
-        images = render.rgb.unflatten(1, (RESOLUTION, RESOLUTION)).permute(0, 3, 1, 2) * 2.0 - 1.0
-        return Fakes(images, poses[part], styles, rays, render)
-
-    def gradient(splits: int) -> list[Tensor]:
+    def gradient(splits: int) -> tuple[dict[str, float], list[Tensor]]:
         pipeline.zero_grad(set_to_none=True)
-        size = BATCH // splits
-        for index in range(splits):
-            part = slice(index * size, (index + 1) * size)
-            terms = pipeline.generator_losses(plan_of(), real[part], fakes_of(part), randomness())
-            (total(terms) / splits).backward()
-        return copy.deepcopy(gradients(model.generator))
+        plan, drawn = plan_of(batch_split=splits), randomness()
+        draw = pipeline.draw(BATCH, RESOLUTION, drawn)
+        found = pipeline.search_parts(draw, plan, drawn)
+        sums: dict[str, float] = {}
+        for part, search in zip(plan.parts(), found, strict=True):
+            fakes = pipeline.render(draw[part], RESOLUTION, drawn, search)
+            terms = pipeline.generator_losses(plan, real[part], fakes)
+            terms = pipeline.scaled_to_batch(terms, part, draw, found)
+            total(terms).backward()
+            sums = {name: sums.get(name, 0.0) + float(term.detach()) for name, term in terms.items()}
+        return sums, copy.deepcopy(gradients(generator))
 
-    torch.testing.assert_close(gradient(parts), gradient(1), rtol=1e-4, atol=1e-7)
+    (terms, slopes), (whole_terms, whole_slopes) = gradient(splits), gradient(1)
+    assert {"g_normal", "g_opacity", "g_coverage", "g_pose"} <= whole_terms.keys()
+    assert terms == pytest.approx(whole_terms, rel=1e-5)
+    for one, other in zip(slopes, whole_slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * max(1.0, float(other.abs().max())))
 
 
 def test_the_window_is_set_for_generator_and_average(make_pipeline: MakePipeline) -> None:
