@@ -85,7 +85,9 @@ class FilmSirenField(GenerativeField):
             uniform_(head.weight, (6.0 / hidden) ** 0.5 / 25.0)
 
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
-        return self.mapping_network(latents)
+        # Never in half precision: frequencies multiply coordinates, so that rounding them would move the object.
+        with torch.autocast(latents.device.type, enabled=False):
+            return self.mapping_network(latents)
 
     def condition(self, codes: Float[Tensor, "batch code"]) -> FilmStyles:
         frequencies, phases = codes.unflatten(-1, (2, -1, self.config.hidden_dim)).unbind(dim=1)

@@ -128,6 +128,25 @@ def test_penalties_reach_the_discriminator(make_pipeline: MakePipeline) -> None:
         assert not gradients(pipeline.model), name
 
 
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+def test_penalties_under_autocast_are_those_of_full_precision(method_name: str, make_pipeline: MakePipeline) -> None:
+    """And so are their gradients; without a penalty the discriminator does work in half precision."""
+    pipeline = make_pipeline(method_name, **{"pipeline.loss.r2_weight": 1.0})
+    real, fakes = real_and_fakes(pipeline)
+    parameters = list(pipeline.discriminator.parameters())
+
+    def penalties(half: bool) -> tuple[list[Tensor], list[Tensor]]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+            terms = pipeline.discriminator_losses(plan_of(), real.detach().clone(), fakes)
+        values = [terms["d_r1"], terms["d_r2"]]
+        slopes = torch.autograd.grad(total(terms), parameters, allow_unused=True)
+        return [value.detach() for value in values], [slope for slope in slopes if slope is not None]
+
+    torch.testing.assert_close(penalties(True), penalties(False), rtol=1e-6, atol=1e-9)
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        assert pipeline.discriminator(real.detach()).score.dtype == torch.bfloat16
+
+
 def test_top_k_trains_on_the_best_pictures_only(make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(**{"pipeline.loss.pose_weight": 0.0, "pipeline.loss.normal_weight": 0.0})
     pipeline.discriminator = PictureByPicture()
@@ -235,7 +254,7 @@ def test_packed_normals_give_the_term_of_all_rays(
     pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_ray_fraction": fraction})
     _, fakes = real_and_fakes(pipeline)
     hits = fakes.render.hit.sum(dim=1)
-    assert 0 < hits.min() < hits.max() < RESOLUTION**2, "rows of different lengths"
+    assert 0 < hits.min() < hits.max(), "rows of different lengths"
     parameters = list(pipeline.model.generator.parameters())
     packed, dense = pipeline.normal_smoothness(fakes), dense_normal_smoothness(pipeline, fakes)
     torch.testing.assert_close(packed, dense, rtol=1e-5, atol=0.0)
