@@ -72,6 +72,7 @@ def chain_logits_and_colours(
     recompute: bool,
 ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
     """As `chain_logits`, and the colour head's output before its activation."""
+    directions = directions.to(positions.dtype)
     tail = (colour.feature_matrix, colour.direction_matrix, colour.offset, colour.head_matrix, colour.head_bias)
     return _Evaluation.apply(  # pyright: ignore[reportGeneralTypeIssues]
         positions, directions, *_settings(positions, recompute), len(chain.matrices), *_flat(chain), *tail

@@ -236,10 +236,15 @@ class GanPipeline(VanillaPipeline):
         origins = torch.zeros(count, rays.shape[0], 3, device=device)
         return Draw(latents, poses, rays, losses.neighbour_points(origins, config.normal_distance, randomness))
 
+    def rays(self, draw: Draw, resolution: int) -> RayBundle:
+        """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
+        with losses.full_precision(draw.poses):
+            return self.model.pose_prior.rays(draw.poses, resolution)
+
     @torch.no_grad()
     def search(self, draw: Draw, resolution: int, randomness: torch.Generator) -> Found:
         """The distances that each picture's rays will be composited at, jittered, and its surface."""
-        generator, rays = self.model.generator, self.model.pose_prior.rays(draw.poses, resolution)
+        generator, rays = self.model.generator, self.rays(draw, resolution)
         styles, field_ = generator.styles(draw.latents), generator.field
         distances, hits = generator.sampler(
             rays,
@@ -259,7 +264,7 @@ class GanPipeline(VanillaPipeline):
 
     def render(self, draw: Draw, resolution: int, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
-        generator, rays = self.model.generator, self.model.pose_prior.rays(draw.poses, resolution)
+        generator, rays = self.model.generator, self.rays(draw, resolution)
         styles, grid = generator.styles(draw.latents), self.model.training_grid()
         if found is None:
             render = generator.render(styles, rays, jitter=randomness, grid=grid)

@@ -147,6 +147,17 @@ def test_penalties_under_autocast_are_those_of_full_precision(method_name: str, 
         assert pipeline.discriminator(real.detach()).score.dtype == torch.bfloat16
 
 
+def test_rays_do_not_know_of_autocast(make_pipeline: MakePipeline) -> None:
+    """Directions in half precision would be pixels apart."""
+    pipeline = make_pipeline()
+    draw = pipeline.draw(BATCH, RESOLUTION, randomness())
+    exact = pipeline.rays(draw, RESOLUTION)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rays = pipeline.rays(draw, RESOLUTION)
+    assert torch.equal(rays.directions, exact.directions)
+    assert torch.equal(rays.origins, exact.origins)
+
+
 def test_top_k_trains_on_the_best_pictures_only(make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(**{"pipeline.loss.pose_weight": 0.0, "pipeline.loss.normal_weight": 0.0})
     pipeline.discriminator = PictureByPicture()
