@@ -157,3 +157,36 @@ def test_autocast_changes_little_and_keeps_gradients_in_the_weights_precision(
     for one, other in zip(exact, rough, strict=True):
         assert one.dtype == other.dtype == torch.float32
         assert (one - other).norm() < 0.25 * one.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("measure", [of_geometry, of_both, of_normals])
+def test_a_gpu_gives_the_numbers_of_a_cpu(
+    measure: Callable[[FilmSirenField, FilmStyles], Tensor], recompute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sine_chain, "GPU_BLOCK_POINTS", 32)
+    field = field_of(gain=4.0)
+    field.config.recompute = recompute
+    expected = graded(field, measure)
+    on_gpu = copy.deepcopy(field).cuda()
+    with monkeypatch.context() as patch:
+        cpu_inputs = inputs()
+        patch.setitem(globals(), "inputs", lambda: tuple(entry.cuda() for entry in cpu_inputs))
+        value, slopes = graded(on_gpu, measure)
+    torch.testing.assert_close((value.cpu(), [slope.cpu() for slope in slopes]), expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.gpu
+def test_half_precision_of_a_gpu_trains_the_chain() -> None:
+    field = field_of(gain=4.0).float().cuda()
+    positions, directions, latents = (entry.float().cuda() for entry in inputs())
+    exact = field(positions, directions, field.condition(field.mapping(latents)))
+    with torch.autocast("cuda", dtype=torch.float16, cache_enabled=False):
+        styles = field.condition(field.mapping(latents))
+        rough = field(positions, directions, styles)
+        value = sum(entry.square().mean() for entry in rough) + field.normals(positions, styles)[:, 0].square().sum()
+    for one, other in zip(exact, rough, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.02)
+    value.backward()
+    assert all(entry.grad is not None and entry.grad.isfinite().all() for entry in field.trunk.parameters())
