@@ -182,12 +182,14 @@ class GanTrainer(Trainer):
         self.optimizers.zero_grad_all()
         with self.autocast():
             draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
-            found, images = pipeline.search_parts(draw, plan, randomness), []
-            for part, search in zip(parts, found, strict=True):
-                with torch.set_grad_enabled(shared and whole):
-                    fakes = pipeline.render(draw[part], plan.resolution, randomness, search)
-                images.append(fakes.images)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, Pictures(torch.cat(images), draw))
+            found = pipeline.search_parts(draw, plan, randomness)
+            with torch.set_grad_enabled(shared and whole):
+                rendered = [
+                    pipeline.render(draw[part], plan.resolution, randomness, search)
+                    for part, search in zip(parts, found, strict=True)
+                ]
+            shown = Pictures(torch.cat([fakes.images for fakes in rendered]), draw)
+            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
         self.descend(discriminator_terms, ["discriminator"], step)
 
         generator_terms: Dict[str, Tensor] = {}
@@ -195,11 +197,11 @@ class GanTrainer(Trainer):
             with self.autocast():
                 draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
                 found = pipeline.search_parts(draw, plan, randomness)
-        for part, search in zip(parts, found, strict=True):
+        for index, part in enumerate(parts):
             with self.autocast():
                 if not (shared and whole):
-                    fakes = pipeline.render(draw[part], plan.resolution, randomness, search)
-                terms = pipeline.generator_losses(plan, real.detach()[part], fakes)
+                    rendered[index] = pipeline.render(draw[part], plan.resolution, randomness, found[index])
+                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
                 terms = pipeline.scaled_to_batch(terms, part, draw, found)
             self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
             for name, term in terms.items():
@@ -214,12 +216,12 @@ class GanTrainer(Trainer):
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
         decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
         update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
-        pipeline.update_prior_grid(step - self.started_at, fakes, randomness)
+        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
 
         terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
         measures = {
-            "hit_rate": fakes.render.hit.float().mean(),
-            "accumulation": fakes.render.accumulation.detach().mean(),
+            "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
+            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
             "window_half_width": torch.tensor(plan.window_half_width),
             "resolution": torch.tensor(float(plan.resolution)),
         }

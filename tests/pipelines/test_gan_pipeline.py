@@ -289,7 +289,7 @@ def test_normals_are_asked_only_where_rays_hit(make_pipeline: MakePipeline, monk
 
     monkeypatch.setattr(field, "normals", noted)
     pipeline.normal_smoothness(fakes)
-    assert asked == [2 * int(fakes.render.hit.sum(dim=1).max())]
+    assert asked == [2 * int(fakes.render.hit[:, fakes.draw.compared_rays].sum(dim=1).max())]
     missed = replace(fakes, render=replace(fakes.render, hit=torch.zeros_like(fakes.render.hit)))
     assert float(pipeline.normal_smoothness(missed)) == 0.0
     assert len(asked) == 1
