@@ -45,11 +45,12 @@ class FilmSirenFieldConfig(InstantiateConfig):
     sphere_prior_radius: float = 0.8
     """Radius of that sphere in box units."""
     blockwise: bool = True
-    """Evaluate the layers in blocks with hand-written derivatives: faster and with a third of the memory. False: layer
-    by layer, as torch differentiates it; also used by itself where positions or directions want a gradient."""
+    """Evaluate the layers in blocks with hand-written derivatives: faster, and at full size 9.5 KB are kept for a point
+    instead of 28. False: layer by layer, as torch differentiates it; also used by itself where positions or directions
+    want a gradient."""
     recompute: bool = False
-    """Keep no activations for the backward pass and compute them again there: hardly any memory, for a third forward
-    pass more. Needs `blockwise`."""
+    """Keep no activations for the backward pass and compute them again there: .5 KB for a point, in 1.2 times the time.
+    Needs `blockwise`."""
 
 
 @dataclass(frozen=True)
