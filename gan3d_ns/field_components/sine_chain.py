@@ -96,10 +96,12 @@ def _flat(chain: SineChain) -> tuple[Tensor, ...]:
 
 
 def _settings(positions: Tensor, recompute: bool) -> tuple[torch.dtype, bool]:
-    """The precision of the layers after the first one, as autocast asks for, and what is kept."""
+    """The precision of the layers after the first one, as autocast asks for, and whether activations are kept."""
     device_type = positions.device.type
     autocast = torch.is_autocast_enabled(device_type)
-    return (torch.get_autocast_dtype(device_type) if autocast else positions.dtype), recompute
+    # Asked here: inside a function of autograd gradients are always off, and its inputs want them even under no_grad.
+    keep = torch.is_grad_enabled() and not recompute
+    return (torch.get_autocast_dtype(device_type) if autocast else positions.dtype), keep
 
 
 def _blocks(positions: Tensor) -> Iterator[Block]:
@@ -165,7 +167,7 @@ def _accumulate(total: Tensor, images: slice, left: Tensor, right: Tensor) -> No
 
 
 class _Evaluation(torch.autograd.Function):
-    """(positions, directions | None, precision, recompute, number of layers, weights ...) -> logits, raw colours."""
+    """(positions, directions | None, precision, keep, number of layers, weights ...) -> logits, raw colours."""
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -173,11 +175,11 @@ class _Evaluation(torch.autograd.Function):
         positions: Tensor,
         directions: Tensor | None,
         dtype: torch.dtype,
-        recompute: bool,
+        keep: bool,
         num_layers: int,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
-        keep = any(ctx.needs_input_grad) and not recompute
+        keep = keep and any(ctx.needs_input_grad)
         layers = _Layers(weights, num_layers, dtype)
         tail = weights[2 * num_layers + 2 :]
         logits = positions.new_empty(positions.shape[:2])
@@ -267,13 +269,13 @@ def _colour_backward(
 
 
 class _Gradient(torch.autograd.Function):
-    """(positions, precision, recompute, number of layers, weights ...) -> d logit / d positions."""
+    """(positions, precision, keep, number of layers, weights ...) -> d logit / d positions."""
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, positions: Tensor, dtype: torch.dtype, recompute: bool, num_layers: int, *weights: Tensor
+        ctx: Any, positions: Tensor, dtype: torch.dtype, keep: bool, num_layers: int, *weights: Tensor
     ) -> Tensor:
-        keep = any(ctx.needs_input_grad) and not recompute
+        keep = keep and any(ctx.needs_input_grad)
         layers = _Layers(weights, num_layers, dtype)
         gradients = torch.empty_like(positions)
         kept: list[Tensor] = []

@@ -87,6 +87,23 @@ def test_nothing_is_kept_where_no_gradient_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("which", ["positions", "directions"])
+def test_activations_are_not_even_kept_for_a_moment_without_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search asks for most points, with weights that want gradients."""
+    field = field_of()
+    positions, directions, latents = inputs()
+    styles = field.condition(field.mapping(latents))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("all angles of a block were asked for")
+
+    monkeypatch.setattr(sine_chain._Layers, "angles", refuse)
+    with torch.no_grad():
+        field.geometry_logits(positions, styles)
+        field(positions, directions, styles)
+    with pytest.raises(AssertionError, match="angles"):
+        field.geometry_logits(positions, styles)
+
+
 def test_inputs_that_want_a_gradient_get_it_any_number_of_times(which: str) -> None:
     field = field_of()
     positions, directions, latents = inputs()
