@@ -8,7 +8,10 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
+import torch
+from torch import Tensor
 
+METHOD = "gof-gan-tiny"
 RESOLUTION = 16
 NUM_PICTURES = 6
 
@@ -37,6 +40,12 @@ SIZES: dict[str, Any] = {
     "pipeline.model.tri_plane.geometry_side": 16,
     "pipeline.model.tri_plane.plane_channels": 4,
     "pipeline.model.tri_plane.decoder_dim": 8,
+    "pipeline.model.hash_grid.latent_dim": 8,
+    "pipeline.model.hash_grid.hidden_dim": 16,
+    "pipeline.model.hash_grid.geometry.num_levels": 2,
+    "pipeline.model.hash_grid.geometry.finest_resolution": 16,
+    "pipeline.model.hash_grid.colour.num_levels": 3,
+    "pipeline.model.hash_grid.colour.log2_table_size": 10,
     "pipeline.model.latent_grid.resolution": 12,
     "pipeline.model.sampler.num_coarse_samples": 4,
     "pipeline.model.sampler.num_window_samples": 3,
@@ -96,3 +105,13 @@ def make_tiny_run(method_name: str, folder: Path, steps: int = 2, **overrides: A
     config = tiny_config(method_name, folder, steps, **overrides)
     main(config)
     return config.get_base_dir() / "config.yml"
+
+
+def weights_of(module: torch.nn.Module) -> list[Tensor]:
+    """Copies of all parameters."""
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether all tensors are equal to the last bit."""
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
