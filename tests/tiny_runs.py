@@ -8,7 +8,10 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
+import torch
+from torch import Tensor
 
+METHOD = "gof-gan-tiny"
 RESOLUTION = 16
 NUM_PICTURES = 6
 
@@ -102,3 +105,13 @@ def make_tiny_run(method_name: str, folder: Path, steps: int = 2, **overrides: A
     config = tiny_config(method_name, folder, steps, **overrides)
     main(config)
     return config.get_base_dir() / "config.yml"
+
+
+def weights_of(module: torch.nn.Module) -> list[Tensor]:
+    """Copies of all parameters."""
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether all tensors are equal to the last bit."""
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))

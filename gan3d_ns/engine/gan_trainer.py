@@ -35,7 +35,7 @@ from gan3d_ns.engine.schedules import (
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.geometry_health import GeometryHealth
-from gan3d_ns.pipelines.gan_pipeline import GanPipeline, StepPlan
+from gan3d_ns.pipelines.gan_pipeline import GanPipeline, Pictures, StepPlan
 
 SMALLEST_LOSS_SCALE = 1.0
 """GOF's release keeps the loss scale of half precision from falling below this."""
@@ -87,6 +87,8 @@ class GanTrainer(Trainer):
         # Far from matter opacities fall below the normal range of floats, where CPUs compute many times more slowly.
         torch.set_flush_denormal(True)
         super().__init__(config, local_rank, world_size)
+        if config.mixed_precision and config.half_precision == "bfloat16":
+            self.mixed_precision = True  # nerfstudio switches it off on CPUs, which know this type well enough
         self.reseeds_left = config.hollow_reseeds
         self.started_at = 0
         """Step at which the present weights were new: 0, or that of the last reseeding."""
@@ -174,27 +176,33 @@ class GanTrainer(Trainer):
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
         real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
-        shared = pipeline.config.share_fakes and plan.batch_split == 1
-
-        def autocast() -> torch.autocast:
-            # Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
-            device_type = self.device.split(":")[0]
-            return torch.autocast(device_type=device_type, enabled=self.mixed_precision, cache_enabled=False)
+        parts = plan.parts()
+        shared, whole = pipeline.config.share_fakes, len(parts) == 1
 
         self.optimizers.zero_grad_all()
-        with autocast():
-            with torch.set_grad_enabled(shared):
-                fakes = pipeline.generate(plan.batch_size, plan.resolution, randomness)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, fakes)
+        with self.autocast():
+            draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
+            found = pipeline.search_parts(draw, plan, randomness)
+            with torch.set_grad_enabled(shared and whole):
+                rendered = [
+                    pipeline.render(draw[part], plan.resolution, randomness, search)
+                    for part, search in zip(parts, found, strict=True)
+                ]
+            shown = Pictures(torch.cat([fakes.images for fakes in rendered]), draw)
+            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
         self.descend(discriminator_terms, ["discriminator"], step)
 
         generator_terms: Dict[str, Tensor] = {}
-        for real_part in real.detach().chunk(plan.batch_split):
-            with autocast():
-                if not shared:
-                    fakes = pipeline.generate(real_part.shape[0], plan.resolution, randomness)
-                terms = pipeline.generator_losses(plan, real_part, fakes, randomness)
-            terms = {name: term / plan.batch_split for name, term in terms.items()}
+        if not shared:
+            with self.autocast():
+                draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
+                found = pipeline.search_parts(draw, plan, randomness)
+        for index, part in enumerate(parts):
+            with self.autocast():
+                if not (shared and whole):
+                    rendered[index] = pipeline.render(draw[part], plan.resolution, randomness, found[index])
+                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
+                terms = pipeline.scaled_to_batch(terms, part, draw, found)
             self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
             for name, term in terms.items():
                 generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
@@ -208,12 +216,12 @@ class GanTrainer(Trainer):
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
         decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
         update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
-        pipeline.update_prior_grid(step - self.started_at, fakes, randomness)
+        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
 
         terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
         measures = {
-            "hit_rate": fakes.render.hit.float().mean(),
-            "accumulation": fakes.render.accumulation.detach().mean(),
+            "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
+            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
             "window_half_width": torch.tensor(plan.window_half_width),
             "resolution": torch.tensor(float(plan.resolution)),
         }
@@ -221,6 +229,18 @@ class GanTrainer(Trainer):
         pipeline.datamanager.rays_in_step = plan.batch_size * plan.resolution**2
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision where it is on.
+
+        Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
+        """
+        return torch.autocast(
+            device_type=self.device.split(":")[0],
+            dtype=getattr(torch, self.config.half_precision),
+            enabled=self.mixed_precision,
+            cache_enabled=False,
+        )
 
     def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
         """Backward through the sum of the terms and a step of the groups' optimizers."""

@@ -39,6 +39,13 @@ class FilmSirenLayer(nn.Module):
     ) -> Float[Tensor, "batch points out_features"]:
         return torch.sin(frequencies[:, None] * self.linear(inputs) + phase_shifts[:, None])
 
+    def folded(
+        self, frequencies: Float[Tensor, "batch out_features"], phase_shifts: Float[Tensor, "batch out_features"]
+    ) -> tuple[Float[Tensor, "batch in_features out_features"], Float[Tensor, "batch out_features"]]:
+        """A and c with which the layer is sin(h A + c): A = (omega W)^T, c = omega b + phi, for each latent."""
+        matrices = self.linear.weight.T * frequencies[:, None]
+        return matrices, torch.addcmul(phase_shifts, frequencies, self.linear.bias)
+
 
 class MappingNetwork(nn.Module):
     """Latent -> code: three hidden linear layers with LeakyReLU 0.2 and a linear output.

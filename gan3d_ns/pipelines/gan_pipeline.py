@@ -1,10 +1,11 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
@@ -17,6 +18,8 @@ from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components import losses
+from gan3d_ns.model_components.packing import pack_rows
+from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.gan_model import GanModel, GanModelConfig
 from gan3d_ns.models.generator import RenderOutput
 
@@ -75,8 +78,8 @@ class GanPipelineConfig(VanillaPipelineConfig):
     loss: GanLossConfig = field(default_factory=GanLossConfig)
     """What is minimised."""
     share_fakes: bool = True
-    """Show the discriminator the pictures that then train the generator: one rendering a step instead of two. The
-    published methods draw new ones."""
+    """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
+    a batch is split, one search. The published methods draw new ones."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +104,66 @@ class StepPlan:
     """Whether this step carries the gradient penalties."""
     batch_split: int = 1
 
+    def parts(self) -> List[slice]:
+        """The pictures of the batch in ``batch_split`` parts, as equal as they can be."""
+        count = min(self.batch_split, self.batch_size)
+        ends = [self.batch_size * index // count for index in range(count + 1)]
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
 
 @dataclass(frozen=True)
-class Fakes:
-    """Generated pictures and what made them."""
+class Draw:
+    """What is random about a batch of pictures, apart from the jitter of their samples."""
+
+    latents: Float[Tensor, "batch latent"]
+    poses: Float[Tensor, "batch 2"]
+    """(pitch, yaw) in radians."""
+    compared_rays: Int[Tensor, "compared"]
+    """The rays whose normals are compared with a neighbour's, the same in every picture."""
+    neighbour_offsets: Float[Tensor, "batch compared 3"]
+    """From the surface points of these rays to the neighbours, in world units."""
+
+    def __getitem__(self, part: slice) -> "Draw":
+        return Draw(self.latents[part], self.poses[part], self.compared_rays, self.neighbour_offsets[part])
+
+    def __len__(self) -> int:
+        return self.latents.shape[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the surface search of a batch wants its samples; made without gradient, so that it may outlive a phase."""
+
+    distances: Float[Tensor, "batch ray sample"]
+    hits: SurfaceHits
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Generated pictures and what they were drawn from: all that a discriminator's phase asks for."""
 
     images: Float[Tensor, "batch 3 resolution resolution"]
     """In [-1, 1]."""
-    poses: Float[Tensor, "batch 2"]
-    """(pitch, yaw) in radians."""
+    draw: Draw
+
+    @property
+    def poses(self) -> Float[Tensor, "batch 2"]:
+        """(pitch, yaw) in radians."""
+        return self.draw.poses
+
+
+@dataclass(frozen=True)
+class Fakes(Pictures):
+    """Generated pictures with what made them, which the generator's phase asks for."""
+
     styles: Styles
     rays: RayBundle
     render: RenderOutput
+
+
+def images_of(rgb: Float[Tensor, "batch ray 3"], resolution: int) -> Float[Tensor, "batch 3 resolution resolution"]:
+    """Rendered colours in [0, 1], row by row, as the pictures in [-1, 1] that discriminators look at."""
+    return rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
 
 
 class GanPipeline(VanillaPipeline):
@@ -170,19 +221,79 @@ class GanPipeline(VanillaPipeline):
             spacing = (prior.far - prior.near) / (samples - 1)
             grid.update(model.generator.field, fakes.styles, spacing, randomness)
 
+    def draw(self, count: int, resolution: int, randomness: torch.Generator) -> Draw:
+        """Random latents, poses, and neighbours for the normals of ``count`` pictures."""
+        config, device = self.config.loss, randomness.device
+        latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
+        poses = self.model.pose_prior.sample(count, randomness, device=self.device)
+        num_rays = resolution**2
+        rays = torch.arange(num_rays, device=device)
+        if config.normal_weight == 0:
+            rays = rays[:0]
+        elif config.normal_ray_fraction < 1.0:
+            compared = max(1, round(config.normal_ray_fraction * num_rays))
+            rays = torch.randperm(num_rays, generator=randomness, device=device)[:compared]
+        origins = torch.zeros(count, rays.shape[0], 3, device=device)
+        return Draw(latents, poses, rays, losses.neighbour_points(origins, config.normal_distance, randomness))
+
+    def rays(self, draw: Draw, resolution: int) -> RayBundle:
+        """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
+        with losses.full_precision(draw.poses):
+            return self.model.pose_prior.rays(draw.poses, resolution)
+
+    @torch.no_grad()
+    def search(self, draw: Draw, resolution: int, randomness: torch.Generator) -> Found:
+        """The distances that each picture's rays will be composited at, jittered, and its surface."""
+        generator, rays = self.model.generator, self.rays(draw, resolution)
+        styles, field_ = generator.styles(draw.latents), generator.field
+        distances, hits = generator.sampler(
+            rays,
+            lambda positions: field_.geometry_logits(positions, styles),
+            geometry=field_.geometry,
+            jitter=randomness,
+            grid=self.model.training_grid(),
+        )
+        return Found(distances, hits)
+
+    def search_parts(self, draw: Draw, plan: StepPlan, randomness: torch.Generator) -> List[Optional[Found]]:
+        """The search of each part of a batch, before any is rendered; None for a batch that is rendered as a whole."""
+        parts = plan.parts()
+        if len(parts) == 1:
+            return [None]
+        return [self.search(draw[part], plan.resolution, randomness) for part in parts]
+
+    def render(self, draw: Draw, resolution: int, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
+        """The pictures of a draw, with jittered samples; ``found`` saves the search."""
+        generator, rays = self.model.generator, self.rays(draw, resolution)
+        styles, grid = generator.styles(draw.latents), self.model.training_grid()
+        if found is None:
+            render = generator.render(styles, rays, jitter=randomness, grid=grid)
+        else:
+            render = generator.composite(styles, rays, found.distances, found.hits, grid)
+        return Fakes(images_of(render.rgb, resolution), draw, styles, rays, render)
+
+    def scaled_to_batch(
+        self, terms: Dict[str, Float[Tensor, ""]], part: slice, draw: Draw, found: List[Optional[Found]]
+    ) -> Dict[str, Float[Tensor, ""]]:
+        """The generator's terms of a part, such that those of all parts add up to the terms of the whole batch.
+
+        Means over pictures count by the part's share of the pictures, the normals' mean by its share of the rays that
+        hit. Where a discriminator compares pictures with each other, or the worst of them are left out, they are those
+        of the same part, as in the authors' release.
+        """
+        hits = [entry.hits.hit[:, draw.compared_rays].sum(dim=1) for entry in found if entry is not None]
+        if not hits:
+            return terms
+        counts = torch.cat(hits)
+        of_pictures, of_hits = (part.stop - part.start) / len(draw), counts[part].sum() / counts.sum().clamp(min=1)
+        return {name: term * (of_hits if name == "g_normal" else of_pictures) for name, term in terms.items()}
+
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
-        generator, prior = self.model.generator, self.model.pose_prior
-        latents = torch.randn(count, generator.field.latent_dim, generator=randomness, device=randomness.device)
-        poses = prior.sample(count, randomness, device=self.device)
-        rays = prior.rays(poses, resolution)
-        styles = generator.styles(latents)
-        render = generator.render(styles, rays, jitter=randomness, grid=self.model.training_grid())
-        images = render.rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
-        return Fakes(images, poses, styles, rays, render)
+        return self.render(self.draw(count, resolution, randomness), resolution, randomness)
 
     def discriminator_losses(
-        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes
+        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Pictures
     ) -> Dict[str, Float[Tensor, ""]]:
         """Losses of the discriminator's phase; the generator gets no gradient from them."""
         config = self.config.loss
@@ -208,7 +319,7 @@ class GanPipeline(VanillaPipeline):
         return terms
 
     def generator_losses(
-        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes, randomness: torch.Generator
+        self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Fakes
     ) -> Dict[str, Float[Tensor, ""]]:
         """Losses of the generator's phase. The discriminator is frozen, so that its optimizer has nothing to step."""
         config = self.config.loss
@@ -229,23 +340,22 @@ class GanPipeline(VanillaPipeline):
         if config.coverage_weight > 0:
             terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()
         if config.normal_weight > 0:
-            terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes, randomness)
+            terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes)
         return terms
 
-    def normal_smoothness(self, fakes: Fakes, randomness: torch.Generator) -> Float[Tensor, ""]:
-        """Mean squared difference of the normals at surface points and at random neighbours (GOF, section 3.3)."""
-        config, field_ = self.config.loss, self.model.generator.field
-        rays, render = fakes.rays, fakes.render
-        depth, hit = render.surface_depth, render.hit
-        num_rays = depth.shape[1]
-        count = max(1, round(config.normal_ray_fraction * num_rays))
-        if count < num_rays:
-            chosen = torch.randperm(num_rays, generator=randomness, device=randomness.device)[:count]
-            rays, depth, hit = rays[:, chosen], depth[:, chosen], hit[:, chosen]
-        points = self.model.surface_points(rays, depth)
-        neighbours = losses.neighbour_points(points, config.normal_distance, randomness)
-        normals = field_.normals(torch.cat((points, neighbours), dim=1), fakes.styles)
-        return losses.normal_smoothness(normals[:, :count], normals[:, count:], hit)
+    def normal_smoothness(self, fakes: Fakes) -> Float[Tensor, ""]:
+        """Mean squared difference of the normals at surface points and at random neighbours (GOF, section 3.3).
+
+        The field is asked at the compared rays that hit something, packed to the front of their picture's row.
+        """
+        chosen = fakes.draw.compared_rays
+        packed = pack_rows(fakes.render.hit[:, chosen])
+        if packed.width == 0:
+            return torch.zeros((), device=self.device)
+        points = packed.pack(self.model.surface_points(fakes.rays, fakes.render.surface_depth)[:, chosen])
+        neighbours = points + packed.pack(fakes.draw.neighbour_offsets)
+        normals = self.model.generator.field.normals(torch.cat((points, neighbours), dim=1), fakes.styles)
+        return losses.normal_smoothness(normals[:, : packed.width], normals[:, packed.width :], packed.valid)
 
     def get_train_loss_dict(self, step: int) -> Tuple[Any, Dict[str, Tensor], Dict[str, Tensor]]:
         """Refuses: two opponents cannot share one loss; GanTrainer runs the phases."""
@@ -260,8 +370,8 @@ class GanPipeline(VanillaPipeline):
             latents = torch.randn(4, model.generator_ema.field.latent_dim, generator=randomness, device=self.device)
             rays = model.pose_prior.rays(model.pose_prior.sample(4, randomness, self.device), resolution)
             rgb = model.generator_ema.render(model.generator_ema.styles(latents), rays).rgb
-            images = rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
-            loss = losses.non_saturating_generator_loss(self.discriminator(images).score)
+            scores = self.discriminator(images_of(rgb, resolution)).score
+            loss = losses.non_saturating_generator_loss(scores)
         return None, {"g_adversarial": loss}, {}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:

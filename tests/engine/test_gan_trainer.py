@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,10 @@ import pytest
 import torch
 import yaml
 from recorded_training import TrainedRun, train
-from tiny_runs import RESOLUTION, tiny_config, write_pictures
+from tiny_runs import METHOD, RESOLUTION, same, tiny_config, weights_of, write_pictures
 from torch import Tensor
 
 from gan3d_ns.errors import UserError
-
-METHOD = "gof-gan-tiny"
-
-
-@pytest.fixture
-def make_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """A function from dotted settings to a trainer that is set up but has not trained."""
-
-    def make(**settings: Any) -> Any:
-        config = tiny_config(METHOD, tmp_path, **settings)
-        config.pipeline.datamanager.data = config.data
-        trainer = config.setup(local_rank=0, world_size=1)
-        trainer.setup()
-        return trainer
-
-    return make
-
-
-def weights_of(module: torch.nn.Module) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in module.parameters()]
-
-
-def same(first: list[Tensor], second: list[Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def one_sentence(error: BaseException) -> str:
@@ -134,26 +109,40 @@ def test_schedules_and_curriculum_reach_what_they_steer(make_trainer: Any, monke
 
 @pytest.mark.parametrize("share_fakes", [True, False])
 @pytest.mark.parametrize("batch_split", [1, 2])
-def test_ways_to_feed_a_step(share_fakes: bool, batch_split: int, make_trainer: Any) -> None:
-    """Shared pictures are rendered once; split batches and separate ones are rendered again."""
+def test_ways_to_feed_a_step(
+    share_fakes: bool, batch_split: int, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared pictures are rendered once; those of split batches are rendered again, from the same search."""
     from gan3d_ns.engine.schedules import CurriculumStage
 
     stage = CurriculumStage(0, RESOLUTION, 4, batch_split=batch_split)
     trainer = make_trainer(**{"pipeline.share_fakes": share_fakes, "curriculum": (stage,)})
     pipeline = trainer.pipeline
-    counts: list[int] = []
-    generate = pipeline.generate
+    rendered: list[int] = []
+    latents: list[Tensor] = []
+    draws: list[int] = []
+    render, draw = pipeline.render, pipeline.draw
 
-    def counted(count: int, *arguments: Any) -> Any:
-        counts.append(count)
-        return generate(count, *arguments)
+    def noted(batch: Any, *arguments: Any) -> Any:
+        rendered.append(len(batch))
+        latents.append(batch.latents)
+        return render(batch, *arguments)
 
-    pipeline.generate = counted
+    def drawn(count: int, *arguments: Any) -> Any:
+        draws.append(count)
+        return draw(count, *arguments)
+
+    monkeypatch.setattr(pipeline, "render", noted)
+    monkeypatch.setattr(pipeline, "draw", drawn)
     players = (pipeline.model.generator, pipeline.model.generator_ema, pipeline.discriminator)
     before = [weights_of(player) for player in players]
     trainer.train_iteration(0)
-    shared = share_fakes and batch_split == 1
-    assert counts == ([4] if shared else [4] + [4 // batch_split] * batch_split)
+    assert draws == [4] * (1 if share_fakes else 2)
+    once = share_fakes and batch_split == 1
+    assert rendered == [4 // batch_split] * batch_split * (1 if once else 2)
+    if not once:
+        first, second = torch.cat(latents).chunk(2)
+        assert torch.equal(first, second) == share_fakes
     assert not any(same(old, weights_of(player)) for old, player in zip(before, players, strict=True))
 
 
@@ -337,89 +326,13 @@ def test_a_discriminator_that_is_too_small_is_refused(tmp_path: Path) -> None:
     one_sentence(refusal.value)
 
 
-def hollow_health(hollow: bool) -> Any:
-    from gan3d_ns.metrics.geometry_health import geometry_health
-
-    steps = torch.linspace(-1.0, 1.0, 16)
-    bowl = 1.0 - 0.05 * (steps[:, None] ** 2 + steps**2)
-    depth = (bowl if hollow else 2.0 - bowl)[None].expand(4, 16, 16)
-    return geometry_health(depth, torch.ones(4, 16, 16, dtype=torch.bool))
-
-
-@pytest.mark.parametrize(("hollow", "reseeds"), [(False, 1), (True, 0), (True, 1)])
-def test_hollow_surfaces_are_announced_and_reseeded(
-    hollow: bool, reseeds: int, make_trainer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gan3d_ns.engine import gan_trainer
-
-    trainer = make_trainer(hollow_check_step=1, hollow_reseeds=reseeds)
-    panel = torch.zeros(8, 8, 3)
-    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (panel, hollow_health(hollow)))
-    pipeline = trainer.pipeline
-    trainer.train_iteration(0)
-    before, optimizer = weights_of(pipeline), trainer.optimizers.optimizers["generator"]
-    trainer.check_outward_facing(1)
-    printed = capsys.readouterr().out
-    assert ("surfaces are hollow" in " ".join(printed.split())) == hollow
-    reseeded = hollow and reseeds > 0
-    assert same(before, weights_of(pipeline)) != reseeded
-    assert (trainer.optimizers.optimizers["generator"] is optimizer) != reseeded
-    if reseeded:
-        model = pipeline.model
-        assert same(weights_of(model.generator), weights_of(model.generator_ema))
-        assert trainer.reseeds_left == 0
-        trainer.check_outward_facing(2)
-        after = weights_of(pipeline)
-        trainer.check_outward_facing(3)
-        assert same(after, weights_of(pipeline)), "no tries are left"
-    trainer.train_iteration(2)
-
-
-def test_the_check_comes_at_its_step(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer(hollow_check_step=1)
-    checked: list[int] = []
-    monkeypatch.setattr(trainer, "check_outward_facing", checked.append)
-    for step in range(3):
-        trainer.train_iteration(step)
-    assert checked == [1]
-
-
-def test_every_new_start_is_checked_and_holds_geometry_again(
-    make_trainer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gan3d_ns.engine import gan_trainer
-
-    trainer = make_trainer(hollow_check_step=2, hollow_reseeds=2, geometry_release_steps=4)
-    panel = torch.zeros(8, 8, 3)
-    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (panel, hollow_health(True)))
-    left, released = [], []
-    for step in range(8):
-        released.append(trainer.plan(step).geometry_release)
-        trainer.train_iteration(step)
-        left.append(trainer.reseeds_left)
-    assert left == [2, 2, 1, 1, 0, 0, 0, 0]
-    assert released == [0.0, 0.25, 0.5, 0.25, 0.5, 0.25, 0.5, 0.75]
-
-
-def test_too_few_surfaces_are_not_called_outward_facing(
-    make_trainer: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gan3d_ns.engine import gan_trainer
-    from gan3d_ns.metrics.geometry_health import geometry_health
-
-    trainer = make_trainer()
-    empty = geometry_health(torch.ones(2, 16, 16), torch.zeros(2, 16, 16, dtype=torch.bool))
-    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (torch.zeros(8, 8, 3), empty))
-    trainer.check_outward_facing(1)
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "too few" in printed and "outwards" not in printed
-
-
 @pytest.mark.parametrize("interval", [1, 2])
 def test_half_precision_reaches_the_trunk_and_steps_every_optimizer(interval: int, make_trainer: Any) -> None:
     """Weights that the search casts without gradient must not be handed on to the graded pass."""
-    trainer = make_trainer(**{"pipeline.model.field": "film-siren", "pipeline.loss.penalty_interval": interval})
-    trainer.mixed_precision, trainer.grad_scaler = True, torch.amp.GradScaler("cpu", init_scale=8.0)
+    half = {"mixed_precision": True, "half_precision": "bfloat16"}
+    trainer = make_trainer(**{"pipeline.model.field": "film-siren", "pipeline.loss.penalty_interval": interval, **half})
+    assert trainer.mixed_precision, "on a CPU too"
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     before = weights_of(trainer.pipeline.discriminator)
     for step in range(3):
         _, terms, _ = trainer.train_iteration(step)

@@ -84,7 +84,7 @@ def test_the_generator_phase_leaves_the_discriminator_alone(make_pipeline: MakeP
     """A gradient would make nerfstudio's optimizers step the discriminator towards being fooled."""
     pipeline = make_pipeline()
     real, fakes = real_and_fakes(pipeline)
-    total(pipeline.generator_losses(plan_of(), real, fakes, randomness())).backward()
+    total(pipeline.generator_losses(plan_of(), real, fakes)).backward()
     assert not gradients(pipeline.discriminator)
     assert not gradients(pipeline.model.generator_ema)
     assert any(gradient.abs().sum() > 0 for gradient in gradients(pipeline.model.generator))
@@ -98,7 +98,7 @@ def test_phases_follow_each_other_in_any_order(make_pipeline: MakePipeline) -> N
         total(pipeline.discriminator_losses(plan_of(), real, fakes)).backward()
         assert gradients(pipeline.discriminator)
         pipeline.zero_grad(set_to_none=True)
-        total(pipeline.generator_losses(plan_of(), real, fakes, randomness())).backward()
+        total(pipeline.generator_losses(plan_of(), real, fakes)).backward()
         assert not gradients(pipeline.discriminator)
         pipeline.zero_grad(set_to_none=True)
 
@@ -128,11 +128,41 @@ def test_penalties_reach_the_discriminator(make_pipeline: MakePipeline) -> None:
         assert not gradients(pipeline.model), name
 
 
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+def test_penalties_under_autocast_are_those_of_full_precision(method_name: str, make_pipeline: MakePipeline) -> None:
+    """And so are their gradients; without a penalty the discriminator does work in half precision."""
+    pipeline = make_pipeline(method_name, **{"pipeline.loss.r2_weight": 1.0})
+    real, fakes = real_and_fakes(pipeline)
+    parameters = list(pipeline.discriminator.parameters())
+
+    def penalties(half: bool) -> tuple[list[Tensor], list[Tensor]]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+            terms = pipeline.discriminator_losses(plan_of(), real.detach().clone(), fakes)
+        values = [terms["d_r1"], terms["d_r2"]]
+        slopes = torch.autograd.grad(total(terms), parameters, allow_unused=True)
+        return [value.detach() for value in values], [slope for slope in slopes if slope is not None]
+
+    torch.testing.assert_close(penalties(True), penalties(False), rtol=1e-6, atol=1e-9)
+    with torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False):
+        assert pipeline.discriminator(real.detach()).score.dtype == torch.bfloat16
+
+
+def test_rays_do_not_know_of_autocast(make_pipeline: MakePipeline) -> None:
+    """Directions in half precision would be pixels apart."""
+    pipeline = make_pipeline()
+    draw = pipeline.draw(BATCH, RESOLUTION, randomness())
+    exact = pipeline.rays(draw, RESOLUTION)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rays = pipeline.rays(draw, RESOLUTION)
+    assert torch.equal(rays.directions, exact.directions)
+    assert torch.equal(rays.origins, exact.origins)
+
+
 def test_top_k_trains_on_the_best_pictures_only(make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(**{"pipeline.loss.pose_weight": 0.0, "pipeline.loss.normal_weight": 0.0})
     pipeline.discriminator = PictureByPicture()
     real, fakes = real_and_fakes(pipeline)
-    terms = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes, randomness())
+    terms = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes)
     (slope,) = torch.autograd.grad(terms["g_adversarial"], fakes.images)
     trained = slope.flatten(1).abs().sum(dim=1) > 0
     scores = pipeline.discriminator(fakes.images).score
@@ -145,7 +175,7 @@ def test_relativistic_losses_compare_pairs(make_pipeline: MakePipeline) -> None:
     real, fakes = real_and_fakes(pipeline)
     difference = (pipeline.discriminator(real).score - pipeline.discriminator(fakes.images).score).detach()
     discriminator = pipeline.discriminator_losses(plan_of(), real, fakes)
-    generator = pipeline.generator_losses(plan_of(), real, fakes, randomness())
+    generator = pipeline.generator_losses(plan_of(), real, fakes)
     softplus = nn.functional.softplus
     torch.testing.assert_close(discriminator["d_adversarial"].detach(), softplus(-difference).mean())
     torch.testing.assert_close(generator["g_adversarial"].detach(), softplus(difference).mean())
@@ -156,10 +186,10 @@ def test_relativistic_losses_compare_pairs(make_pipeline: MakePipeline) -> None:
 def test_relativistic_losses_ignore_a_common_shift_of_the_scores(make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(**{"pipeline.loss.adversarial": "relativistic"})
     real, fakes = real_and_fakes(pipeline)
-    before = pipeline.generator_losses(plan_of(), real, fakes, randomness())["g_adversarial"]
+    before = pipeline.generator_losses(plan_of(), real, fakes)["g_adversarial"]
     with torch.no_grad():
         pipeline.discriminator.head.bias[0] += 5.0
-    after = pipeline.generator_losses(plan_of(), real, fakes, randomness())["g_adversarial"]
+    after = pipeline.generator_losses(plan_of(), real, fakes)["g_adversarial"]
     torch.testing.assert_close(after, before)
 
 
@@ -168,7 +198,7 @@ def test_the_normals_term_shapes_the_geometry(method_name: str, make_pipeline: M
     pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_weight": 1.0})
     _, fakes = real_and_fakes(pipeline)
     assert fakes.render.hit.any()
-    smoothness = pipeline.normal_smoothness(fakes, randomness())
+    smoothness = pipeline.normal_smoothness(fakes)
     assert smoothness > 0
     field = pipeline.model.generator.field
     named = dict(field.named_parameters())
@@ -193,8 +223,8 @@ def test_fewer_rays_estimate_the_same_normals_term(make_pipeline: MakePipeline) 
     def mean_term(fraction: float) -> torch.Tensor:
         """Over many draws of the neighbours: a single draw varies by half."""
         pipeline.config.loss.normal_ray_fraction = fraction
-        draws = [pipeline.normal_smoothness(fakes, torch.Generator().manual_seed(seed)) for seed in range(60)]
-        return torch.stack(draws).mean()
+        draws = [pipeline.draw(BATCH, RESOLUTION, torch.Generator().manual_seed(seed)) for seed in range(60)]
+        return torch.stack([pipeline.normal_smoothness(replace(fakes, draw=draw)) for draw in draws]).mean()
 
     with torch.no_grad():
         torch.testing.assert_close(mean_term(0.5), mean_term(1.0), rtol=0.25, atol=0.0)
@@ -215,35 +245,94 @@ class PictureByPicture(nn.Module):
         return DiscriminatorOutput(score=estimate[:, 0], pose=estimate[:, 1:])
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_a_split_batch_gives_the_gradient_of_the_whole_one(parts: int, make_pipeline: MakePipeline) -> None:
-    """For equal pictures; the normals term is left out, because its mean goes over the rays that hit."""
-    pipeline = make_pipeline(**{"pipeline.loss.normal_weight": 0.0})
+def dense_normal_smoothness(pipeline: Any, fakes: Any) -> Tensor:
+    """The term with the normals of all compared rays, those that miss masked afterwards."""
+    from gan3d_ns.model_components import losses
+
+    chosen = fakes.draw.compared_rays
+    points = pipeline.model.surface_points(fakes.rays, fakes.render.surface_depth)[:, chosen]
+    normals_at = pipeline.model.generator.field.normals
+    first = normals_at(points, fakes.styles)
+    second = normals_at(points + fakes.draw.neighbour_offsets, fakes.styles)
+    return losses.normal_smoothness(first, second, fakes.render.hit[:, chosen])
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5])
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+def test_packed_normals_give_the_term_of_all_rays(
+    method_name: str, fraction: float, make_pipeline: MakePipeline
+) -> None:
+    pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_ray_fraction": fraction})
+    _, fakes = real_and_fakes(pipeline)
+    hits = fakes.render.hit.sum(dim=1)
+    assert 0 < hits.min() < hits.max(), "rows of different lengths"
+    parameters = list(pipeline.model.generator.parameters())
+    packed, dense = pipeline.normal_smoothness(fakes), dense_normal_smoothness(pipeline, fakes)
+    torch.testing.assert_close(packed, dense, rtol=1e-5, atol=0.0)
+    slopes = [torch.autograd.grad(term, parameters, allow_unused=True, retain_graph=True) for term in (packed, dense)]
+    for one, other in zip(*slopes, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * float(other.abs().max()) + 1e-9)
+
+
+def test_normals_are_asked_only_where_rays_hit(make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline()
+    _, fakes = real_and_fakes(pipeline)
+    asked: list[int] = []
+    field = pipeline.model.generator.field
+    normals = field.normals
+
+    def noted(positions: Tensor, styles: Any) -> Tensor:
+        asked.append(positions.shape[1])
+        return normals(positions, styles)
+
+    monkeypatch.setattr(field, "normals", noted)
+    pipeline.normal_smoothness(fakes)
+    assert asked == [2 * int(fakes.render.hit[:, fakes.draw.compared_rays].sum(dim=1).max())]
+    missed = replace(fakes, render=replace(fakes.render, hit=torch.zeros_like(fakes.render.hit)))
+    assert float(pipeline.normal_smoothness(missed)) == 0.0
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("batch", "splits", "sizes"), [(4, 1, [4]), (4, 2, [2, 2]), (5, 3, [1, 2, 2]), (2, 4, [1, 1])])
+def test_parts_cover_the_batch_evenly(batch: int, splits: int, sizes: list[int]) -> None:
+    parts = plan_of(batch_size=batch, batch_split=splits).parts()
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [index for part in parts for index in range(batch)[part]] == list(range(batch))
+
+
+@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+@pytest.mark.parametrize("splits", [2, 3])
+def test_a_split_batch_gives_the_gradient_of_the_whole_one(
+    splits: int, method_name: str, make_pipeline: MakePipeline
+) -> None:
+    """Unequal parts and jittered windows too; without fine samples a batch draws the same numbers in parts."""
+    settings = {"pipeline.loss.coverage_weight": 1.0, "pipeline.loss.normal_weight": 1.0}
+    pipeline = make_pipeline(method_name, **settings, **{"pipeline.model.sampler.num_fine_samples": 0})
     pipeline.discriminator = PictureByPicture()
-    model = pipeline.model
-    latents = torch.randn(BATCH, model.generator.field.latent_dim)
-    poses = model.pose_prior.sample(BATCH, randomness())
+    generator = pipeline.model.generator
     real = pipeline.datamanager.real_batch(0, BATCH, RESOLUTION, 0)
 
-    def fakes_of(part: slice) -> Any:
-        from gan3d_ns.pipelines.gan_pipeline import Fakes
-
-        rays = model.pose_prior.rays(poses[part], RESOLUTION)
-        styles = model.generator.styles(latents[part])
-        render = model.generator.render(styles, rays)
-        images = render.rgb.unflatten(1, (RESOLUTION, RESOLUTION)).permute(0, 3, 1, 2) * 2.0 - 1.0
-        return Fakes(images, poses[part], styles, rays, render)
-
-    def gradient(splits: int) -> list[Tensor]:
+    def gradient(splits: int) -> tuple[dict[str, float], list[Tensor]]:
         pipeline.zero_grad(set_to_none=True)
-        size = BATCH // splits
-        for index in range(splits):
-            part = slice(index * size, (index + 1) * size)
-            terms = pipeline.generator_losses(plan_of(), real[part], fakes_of(part), randomness())
-            (total(terms) / splits).backward()
-        return copy.deepcopy(gradients(model.generator))
+        plan, drawn = plan_of(batch_split=splits), randomness()
+        draw = pipeline.draw(BATCH, RESOLUTION, drawn)
+        found = pipeline.search_parts(draw, plan, drawn)
+        sums: dict[str, float] = {}
+        for part, search in zip(plan.parts(), found, strict=True):
+            fakes = pipeline.render(draw[part], RESOLUTION, drawn, search)
+            terms = pipeline.generator_losses(plan, real[part], fakes)
+            terms = pipeline.scaled_to_batch(terms, part, draw, found)
+            total(terms).backward()
+            sums = {name: sums.get(name, 0.0) + float(term.detach()) for name, term in terms.items()}
+        return sums, copy.deepcopy(gradients(generator))
 
-    torch.testing.assert_close(gradient(parts), gradient(1), rtol=1e-4, atol=1e-7)
+    (terms, slopes), (whole_terms, whole_slopes) = gradient(splits), gradient(1)
+    assert {"g_normal", "g_opacity", "g_coverage", "g_pose"} <= whole_terms.keys()
+    assert terms == pytest.approx(whole_terms, rel=1e-5)
+    for one, other in zip(slopes, whole_slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * max(1.0, float(other.abs().max())))
 
 
 def test_the_window_is_set_for_generator_and_average(make_pipeline: MakePipeline) -> None:
