@@ -14,7 +14,10 @@ from gan3d_ns.discriminators.progressive import ProgressiveDiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.engine.schedules import CurriculumStage, OpacityWeightConfig, TopKConfig, WindowScheduleConfig
 from gan3d_ns.engine.trainer_config import GanAdamConfig, GanTrainerConfig
+from gan3d_ns.field_components.hash_encoding import HashTableConfig
+from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
+from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
 from gan3d_ns.models.gan_model import GanModelConfig
@@ -55,6 +58,11 @@ HEADS = PosePriorConfig(
 )
 
 
+def head_shape() -> StartShapeConfig:
+    """A sphere before a wall."""
+    return StartShapeConfig(backdrop=-0.5, sphere_prior_gain=14.0, max_displacement=0.3)
+
+
 def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]]:
     """Cameras and background of known collections, for the methods with their own schedules.
 
@@ -66,9 +74,9 @@ def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]
         photographs = background == "black"
         lateral = half_side * 4.0 / 3.0 if photographs else half_side
         return {
-            "pipeline.model.tri_plane.backdrop": -0.5 if photographs else None,
-            "pipeline.model.tri_plane.sphere_prior_gain": 14.0 if photographs else 6.0,
-            "pipeline.model.tri_plane.max_displacement": 0.3 if photographs else None,
+            "pipeline.model.start_shape.backdrop": -0.5 if photographs else None,
+            "pipeline.model.start_shape.sphere_prior_gain": 14.0 if photographs else 6.0,
+            "pipeline.model.start_shape.max_displacement": 0.3 if photographs else None,
             "geometry_release_steps": 3000 if photographs else 300,
             "pipeline.loss.coverage_weight": 1.0 if photographs else 0.0,
             "pipeline.model.pose_prior": pose_prior,
@@ -76,7 +84,7 @@ def collection_presets(window: WindowScheduleConfig) -> Dict[str, Dict[str, Any]
             "pipeline.model.background": background,
             "pipeline.datamanager.collection.background": background,
             "pipeline.datamanager.horizontal_flip": flip,
-            "pipeline.model.tri_plane.box_half_sides": (lateral, lateral, half_side),
+            "pipeline.model.start_shape.box_half_sides": (lateral, lateral, half_side),
         }
 
     priors = POSE_PRIOR_PRESETS
@@ -203,7 +211,7 @@ gof_gan_tiny = MethodSpecification(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
                 field="tri-plane",
-                tri_plane=TriPlaneFieldConfig(backdrop=-0.5, sphere_prior_gain=14.0, max_displacement=0.3),
+                start_shape=head_shape(),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=8, num_window_samples=8, num_fine_samples=0),
                 pose_prior=HEADS,
             ),
@@ -239,14 +247,19 @@ gof_gan = MethodSpecification(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
                 field="tri-plane",
+                start_shape=head_shape(),
                 tri_plane=TriPlaneFieldConfig(
                     latent_dim=256,
                     generator_channels=(256, 256, 256, 128, 64, 64),
                     plane_channels=24,
                     decoder_dim=64,
-                    backdrop=-0.5,
-                    sphere_prior_gain=14.0,
-                    max_displacement=0.3,
+                ),
+                # With --pipeline.model.field hash; sized for tiny-cuda-nn, not trained yet.
+                hash_grid=HashGridFieldConfig(
+                    latent_dim=256,
+                    geometry=HashTableConfig(4, 8, 64, features_per_level=4, log2_table_size=16),
+                    colour=HashTableConfig(8, 8, 256, features_per_level=4, log2_table_size=19),
+                    hidden_dim=128,
                 ),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=16, num_window_samples=12, num_fine_samples=4),
                 pose_prior=HEADS,

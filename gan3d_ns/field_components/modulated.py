@@ -11,6 +11,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 DEMODULATION_EPSILON = 1e-8
+NORMALISATION_EPSILON = 1e-8
+SHIFT_STD = 0.3
+"""Spread of the biases that a code gives, for codes of unit variance."""
+
+
+class LatentMapping(nn.Sequential):
+    """Latents, scaled to unit variance, to codes of the same length by two leaky-ReLU layers."""
+
+    def __init__(self, latent_dim: int) -> None:
+        first, second = nn.Linear(latent_dim, latent_dim), nn.Linear(latent_dim, latent_dim)
+        super().__init__(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2))
+        for layer in (first, second):
+            nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, latents: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, "batch code"]:
+        scale = latents.square().mean(dim=-1, keepdim=True)
+        return super().forward(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
 
 
 class ModulatedConv2d(nn.Module):
@@ -72,3 +92,30 @@ class StyleGenerator2d(nn.Module):
             features = F.leaky_relu(block(features, code), 0.2) * math.sqrt(2.0)
             outputs.append(features)
         return outputs
+
+
+class ModulatedLinear(nn.Module):
+    """A linear layer whose weights a code scales (as :class:`ModulatedConv2d`) and whose bias it shifts.
+
+    It answers with the weights themselves, one matrix for each code: computed once, applied to any number of points.
+    """
+
+    def __init__(self, in_features: int, out_features: int, code_dim: int, demodulate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(in_features, out_features) / math.sqrt(in_features))
+        self.style = nn.Linear(code_dim, in_features)
+        nn.init.normal_(self.style.weight, std=1.0 / math.sqrt(code_dim))
+        nn.init.ones_(self.style.bias)
+        self.shift = nn.Linear(code_dim, out_features)
+        nn.init.normal_(self.shift.weight, std=SHIFT_STD / math.sqrt(code_dim))
+        nn.init.zeros_(self.shift.bias)
+        self.demodulate = demodulate
+
+    def forward(
+        self, code: Float[Tensor, "batch code"]
+    ) -> tuple[Float[Tensor, "batch in_features out_features"], Float[Tensor, "batch out_features"]]:
+        """Weights and biases for each code."""
+        weights = self.style(code)[:, :, None] * self.weight
+        if self.demodulate:
+            weights = weights * torch.rsqrt(weights.square().sum(dim=1, keepdim=True) + DEMODULATION_EPSILON)
+        return weights, self.shift(code)

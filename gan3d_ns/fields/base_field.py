@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,17 @@ class Styles:
 
     def __len__(self) -> int:
         return getattr(self, fields(self)[0].name).shape[0]
+
+
+def tetrahedral_gradient(
+    logits_at: Callable[[Float[Tensor, "batch corners 3"]], Float[Tensor, "batch corners"]],
+    positions: Float[Tensor, "batch points 3"],
+    step: float,
+) -> Float[Tensor, "batch points 3"]:
+    """Gradient by four reads at the corners of a tetrahedron, +-step away along each axis; exact for linear logits."""
+    corners = positions.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    points = (positions[:, :, None] + step * corners).flatten(1, 2)
+    return logits_at(points).unflatten(1, (-1, 4)) @ corners / (4.0 * step)
 
 
 class GenerativeField(nn.Module):
@@ -89,6 +101,13 @@ class GenerativeField(nn.Module):
 
         Fields without a start shape are always free.
         """
+
+    def fit_to_checkpoint(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Prepares for a state dict of this field that is about to be loaded; returns it under today's names.
+
+        Fields whose parameters have several forms take the form that the state has; most have only one.
+        """
+        return state
 
     def load_authors_weights(self, state: dict[str, Tensor]) -> None:
         """Loads the state dict of the original release of this field; fields without a release refuse."""

@@ -5,7 +5,7 @@ and the surface search reads only these. Geometry is an occupancy logit, so GOF'
 """
 
 from dataclasses import dataclass, field
-from typing import Optional, Tuple, Type
+from typing import Dict, Optional, Tuple, Type
 
 import torch
 from jaxtyping import Float
@@ -13,11 +13,10 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.field_components.modulated import ModulatedConv2d, StyleGenerator2d
+from gan3d_ns.field_components.modulated import LatentMapping, ModulatedConv2d, StyleGenerator2d
+from gan3d_ns.field_components.start_shape import StartShape, StartShapeConfig
 from gan3d_ns.field_components.tri_plane import sample_tri_planes
-from gan3d_ns.fields.base_field import GenerativeField, Styles
-
-NORMALISATION_EPSILON = 1e-8
+from gan3d_ns.fields.base_field import GenerativeField, Styles, tetrahedral_gradient
 
 
 @dataclass
@@ -35,36 +34,6 @@ class TriPlaneFieldConfig(InstantiateConfig):
     """Side of the geometry planes, one of the generator's; colour has the largest. Coarser is smoother."""
     decoder_dim: int = 32
     """Hidden width of the decoders."""
-    box_half_sides: Tuple[float, float, float] = (0.16, 0.16, 0.12)
-    """Half the sides of the box that the planes span, centred at the origin, in world units. The frame of a camera of
-    12 degrees is 0.105 wide at the origin and 0.149 to its corners; near and far leave 0.12 towards the camera."""
-    geometry_rate: float = 0.1875
-    """Scale of the decoder's logit: below 1 geometry learns more slowly than colour, which keeps dark spots of the
-    pictures from becoming holes."""
-    sphere_prior_gain: float = 6.0
-    """Slope of the start shape added to the logit, per box unit (half the smallest side): the first surface faces
-    outwards; larger values keep surfaces closer to it."""
-    sphere_prior_radius: float = 0.75
-    """Radius of the start shape's sphere in box units."""
-    max_displacement: Optional[float] = None
-    """How far, in box units, surfaces may lie from the start shape's: a soft bound on the decoder's logit. None leaves
-    them free inside the envelope. About .3 suits heads and prevents pits and floating shards."""
-    envelope_radius: float = 0.92
-    """Matter stays inside this radius in box units. A generator that may fill the near plane paints its pictures there
-    and learns no shape."""
-    envelope_slope: float = 60.0
-    """How fast the logit falls beyond the envelope, per box unit."""
-    backdrop: Optional[float] = None
-    """Height z in box units below which the start shape is matter everywhere: a wall behind the object, for pictures
-    with a background. None for objects that are seen from all around."""
-    backdrop_envelope: float = 0.0
-    """The backdrop stays below this height in box units, outside the object's envelope."""
-
-    def __post_init__(self) -> None:
-        if self.max_displacement is not None and self.max_displacement <= 0:
-            raise UserError(
-                f"max_displacement is {self.max_displacement}; give a positive length, or None for no bound."
-            )
 
 
 @dataclass(frozen=True)
@@ -82,24 +51,13 @@ class TriPlaneField(GenerativeField):
         UserError: the generator draws no planes of the geometry's side.
     """
 
-    geometry_release: Float[Tensor, ""]
-
-    def __init__(self, config: TriPlaneFieldConfig) -> None:
+    def __init__(self, config: TriPlaneFieldConfig, start_shape: Optional[StartShapeConfig] = None) -> None:
         super().__init__()
-        self.register_buffer("geometry_release", torch.ones(()))
+        self.start_shape: StartShape = (start_shape or StartShapeConfig()).setup()
         self.config = config
         self.latent_dim = self.code_dim = config.latent_dim
-        self.half_sides = config.box_half_sides
-        self.mapping_network = nn.Sequential(
-            nn.Linear(config.latent_dim, config.latent_dim),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.latent_dim, config.latent_dim),
-            nn.LeakyReLU(0.2),
-        )
-        for layer in self.mapping_network:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=0.2, nonlinearity="leaky_relu")
-                nn.init.zeros_(layer.bias)
+        self.half_sides = self.start_shape.config.box_half_sides
+        self.mapping_network = LatentMapping(config.latent_dim)
         self.plane_generator = StyleGenerator2d(config.latent_dim, config.generator_channels)
         sides = self.plane_generator.sides
         if config.geometry_side not in sides:
@@ -124,11 +82,14 @@ class TriPlaneField(GenerativeField):
         )
 
     def release_geometry(self, amount: float) -> None:
-        self.geometry_release.fill_(amount)
+        self.start_shape.geometry_release.fill_(amount)
+
+    def fit_to_checkpoint(self, state: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        release = "geometry_release"  # where it was before other fields had a start shape
+        return {f"start_shape.{name}" if name == release else name: value for name, value in state.items()}
 
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
-        scale = latents.square().mean(dim=-1, keepdim=True)
-        return self.mapping_network(latents * torch.rsqrt(scale + NORMALISATION_EPSILON))
+        return self.mapping_network(latents)
 
     def condition(self, codes: Float[Tensor, "batch code"]) -> TriPlaneStyles:
         features = self.plane_generator(codes)
@@ -136,36 +97,11 @@ class TriPlaneField(GenerativeField):
         colour = self.to_colour(features[-1], codes)
         return TriPlaneStyles(geometry.unflatten(1, (3, -1)), colour.unflatten(1, (3, -1)))
 
-    def in_box(self, positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
-        """World positions in units of the planes, which span [-1, 1] on each axis."""
-        return positions / positions.new_tensor(self.config.box_half_sides)
-
-    def shaped(
-        self, logits: Float[Tensor, "batch points"], positions: Float[Tensor, "batch points 3"]
-    ) -> Float[Tensor, "batch points"]:
-        """Decoder logits, as far as they are released, with the start shape and the envelope, at world positions.
-
-        Added, not clipped: a clipped logit has no gradient, and matter that reached the envelope could not leave it.
-        """
-        config = self.config
-        positions = positions / min(config.box_half_sides)
-        radius = positions.norm(dim=-1)
-        inside = config.sphere_prior_radius - radius
-        beyond = torch.relu(radius - config.envelope_radius)
-        if config.backdrop is not None:
-            inside = torch.maximum(inside, config.backdrop - positions[..., 2])
-            beyond = torch.minimum(beyond, torch.relu(positions[..., 2] - config.backdrop_envelope))
-        logits = self.geometry_release * config.geometry_rate * logits
-        if config.max_displacement is not None:
-            bound = config.sphere_prior_gain * config.max_displacement
-            logits = bound * torch.tanh(logits / bound)
-        return logits + config.sphere_prior_gain * inside - config.envelope_slope * beyond
-
     def geometry_logits(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
     ) -> Float[Tensor, "batch points"]:
-        features = sample_tri_planes(styles.geometry_planes, self.in_box(positions))
-        return self.shaped(self.geometry_decoder(features).squeeze(-1), positions)
+        features = sample_tri_planes(styles.geometry_planes, self.start_shape.in_box(positions))
+        return self.start_shape(self.geometry_decoder(features).squeeze(-1), positions)
 
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: TriPlaneStyles
@@ -177,11 +113,8 @@ class TriPlaneField(GenerativeField):
         """
         if not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)
-        corners = positions.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-        step = min(self.config.box_half_sides) / self.config.geometry_side
-        points = (positions[:, :, None] + step * corners).flatten(1, 2)
-        logits = self.geometry_logits(points, styles).unflatten(1, (-1, 4))
-        return logits @ corners / (4.0 * step)
+        step = self.start_shape.smallest_half_side / self.config.geometry_side
+        return tetrahedral_gradient(lambda points: self.geometry_logits(points, styles), positions, step)
 
     def forward(
         self,
@@ -197,4 +130,5 @@ class TriPlaneField(GenerativeField):
         directions: Float[Tensor, "batch points 3"],
         styles: TriPlaneStyles,
     ) -> Float[Tensor, "batch points 3"]:
-        return torch.sigmoid(self.colour_decoder(sample_tri_planes(styles.colour_planes, self.in_box(positions))))
+        features = sample_tri_planes(styles.colour_planes, self.start_shape.in_box(positions))
+        return torch.sigmoid(self.colour_decoder(features))

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
+from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
+from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.occupancy_grids import (
@@ -48,12 +50,17 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane"] = "tri-plane"
-    """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster."""
+    field: Literal["film-siren", "tri-plane", "hash"] = "tri-plane"
+    """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
+    tables that all objects share, read by networks that the latent modulates."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
     """Sizes of the tri-plane field."""
+    hash_grid: HashGridFieldConfig = dataclasses.field(default_factory=HashGridFieldConfig)
+    """Sizes of the hash field."""
+    start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
+    """Box and first surface of the tri-plane and hash fields; film-siren has its own."""
     sampler: SurfaceWindowSamplerConfig = dataclasses.field(default_factory=SurfaceWindowSamplerConfig)
     """GOF's search for the surface and the samples around it."""
     pose_prior: PosePriorConfig = dataclasses.field(default_factory=PosePriorConfig)
@@ -77,6 +84,17 @@ class GanModelConfig(ModelConfig):
     """Rays rendered at once in viewer and exports; lower it if memory runs out."""
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Reads a saved config: settings that it does not know keep their defaults.
+
+        Those of the start shape were the tri-plane field's before other fields had one.
+        """
+        vars(self).update({**vars(type(self)()), **state})
+        if "start_shape" not in state:
+            known = {entry.name for entry in dataclasses.fields(StartShapeConfig)} - {"_target"}
+            moved = {name: value for name, value in vars(self.tri_plane).items() if name in known}
+            self.start_shape = dataclasses.replace(self.start_shape, **moved)
 
 
 @dataclass
@@ -139,8 +157,13 @@ class GanModel(Model):
     def build_generator(self) -> Generator:
         """A generator with fresh random weights, as the config describes it."""
         config = self.config
-        chosen = {"film-siren": config.film_siren, "tri-plane": config.tri_plane}[config.field]
-        generative_field: GenerativeField = chosen.setup()
+        shape = {"start_shape": config.start_shape}
+        chosen, settings = {
+            "film-siren": (config.film_siren, {}),
+            "tri-plane": (config.tri_plane, shape),
+            "hash": (config.hash_grid, shape),
+        }[config.field]
+        generative_field: GenerativeField = chosen.setup(**settings)
         return Generator(generative_field, config.sampler.setup(), config.background)
 
     @property

@@ -384,6 +384,10 @@ class GanPipeline(VanillaPipeline):
             UserError: where the checkpoint belongs to another method or other sizes.
         """
         state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
+        for name, generator in (("generator", self.model.generator), ("generator_ema", self.model.generator_ema)):
+            prefix = f"_model.{name}.field."
+            part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
+            state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
         own = self.state_dict()
         # A prior grid may be switched on, off or changed in mid-run: it is then measured anew.
         grids = [{name: part[name].shape for name in part if GRID_PREFIX in name} for part in (own, state)]

@@ -12,13 +12,17 @@ from tiny_runs import set_path, tiny_config
 STEPS = 5
 FORM: dict[str, Any] = {
     "pipeline.model.film_siren.sphere_prior_gain": 6.0,
-    "pipeline.model.tri_plane.backdrop": None,
+    "pipeline.model.start_shape.backdrop": None,
     "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
     "pipeline.loss.normal_weight": 0.05,
     "steps_per_save": 2,
     "save_only_latest_checkpoint": False,
 }
 """A surface even without training, so that exporters have something to export; checkpoints of steps 2 and 4."""
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
+}
+"""Methods with other settings: a name for the run, the method, and dotted paths."""
 
 
 def gan_method_names() -> list[str]:
@@ -33,12 +37,14 @@ def gan_method_names() -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "trained" in metafunc.fixturenames:
-        metafunc.parametrize("trained", gan_method_names(), indirect=True, scope="session")
+        runs = [*gan_method_names(), *VARIANTS]
+        metafunc.parametrize("trained", runs, indirect=True, scope="session")
 
 
-def contract_config(method_name: str, folder: Path) -> Any:
+def contract_config(run: str, folder: Path) -> Any:
     """A registered method, shrunk, with a surface from the start; settings that it does not have are left out."""
-    config = tiny_config(method_name, folder, STEPS)
+    method_name, variant = VARIANTS.get(run, (run, {}))
+    config = tiny_config(method_name, folder, STEPS, **variant)
     for path, value in FORM.items():
         set_path(config, path, value)
     return config

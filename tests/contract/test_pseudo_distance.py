@@ -16,18 +16,17 @@ NEAR_SURFACE = 0.004
 @pytest.fixture(scope="module")
 def ball() -> Any:
     """A model whose logit is 6 (0.8 - |x| / 0.1): of the field the start shape alone is left."""
+    from gan3d_ns.field_components.start_shape import StartShapeConfig
     from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
     from gan3d_ns.models.gan_model import GanModelConfig
 
-    shape = {"sphere_prior_gain": 6.0, "sphere_prior_radius": 0.8, "envelope_radius": 5.0, "backdrop": None}
-    field = TriPlaneFieldConfig(
-        latent_dim=8, generator_channels=(8, 8), geometry_side=8, box_half_sides=(0.1, 0.1, 0.1)
+    shape = StartShapeConfig(
+        box_half_sides=(0.1, 0.1, 0.1), sphere_prior_gain=6.0, sphere_prior_radius=0.8, envelope_radius=5.0
     )
-    for name, value in shape.items():
-        assert hasattr(field, name)
-        setattr(field, name, value)
+    field = TriPlaneFieldConfig(latent_dim=8, generator_channels=(8, 8), geometry_side=8)
     scene_box = SceneBox(aabb=torch.tensor([[-0.12] * 3, [0.12] * 3]))
-    model = GanModelConfig(field="tri-plane", tri_plane=field).setup(scene_box=scene_box, num_train_data=1)
+    config = GanModelConfig(field="tri-plane", tri_plane=field, start_shape=shape)
+    model = config.setup(scene_box=scene_box, num_train_data=1)
     model.generator_ema.field.release_geometry(0.0)
     return model
 

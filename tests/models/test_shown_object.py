@@ -28,7 +28,7 @@ def numbers(styles: Styles) -> torch.Tensor:
 @pytest.fixture
 def model() -> GanModel:
     config = copy.deepcopy(gof_gan_tiny.config.pipeline.model)
-    config.tri_plane.backdrop = None
+    config.start_shape.backdrop = None
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     return config.setup(scene_box=box, num_train_data=1).eval()
 
@@ -219,3 +219,20 @@ def test_surface_only_shows_the_surface_colour(model: GanModel):
     assert hit.any()
     torch.testing.assert_close(surface["rgb"][hit], composited["surface_rgb"][hit], atol=1e-5, rtol=0)
     torch.testing.assert_close(surface["accumulation"], surface["surface_hit"])
+
+
+def test_configs_from_before_the_shared_start_shape_are_read() -> None:
+    """As nerfstudio saves them: YAML with Python objects, here without the newer settings."""
+    import yaml
+
+    from gan3d_ns.field_components.start_shape import StartShapeConfig
+    from gan3d_ns.models.gan_model import GanModelConfig
+
+    old = GanModelConfig(seed=7)
+    for name in ("start_shape", "hash_grid"):
+        del vars(old)[name]
+    vars(old.tri_plane).update(backdrop=-0.5, box_half_sides=(0.2, 0.2, 0.1))
+    read = yaml.load(yaml.dump(old), Loader=yaml.Loader)
+    assert read.seed == 7
+    assert read.start_shape == StartShapeConfig(backdrop=-0.5, box_half_sides=(0.2, 0.2, 0.1))
+    assert read.hash_grid == GanModelConfig().hash_grid

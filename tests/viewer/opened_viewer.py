@@ -44,7 +44,7 @@ def small_pipeline() -> GanPipeline:
     config = copy.deepcopy(gof_gan_tiny.config.pipeline)
     config.datamanager.dataparser.num_virtual_views = 3
     config.datamanager.dataparser.virtual_view_resolution = 8
-    config.model.tri_plane.backdrop = None
+    config.model.start_shape.backdrop = None
     return config.setup(device="cpu", test_mode="test")
 
 

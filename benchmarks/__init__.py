@@ -1,0 +1,1 @@
+"""How fast this package trains, renders and exports on the machine at hand: `python -m benchmarks --help`."""
