@@ -22,6 +22,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
     from gan3d_ns.model_components import losses
     from gan3d_ns.model_components.ray_samplers import spread_evenly
     from gan3d_ns.model_components.surface import SurfaceHits
+    from gan3d_ns.pipelines.gan_pipeline import images_of
 
     pipeline, config = trainer.pipeline, trainer.config
     plan = replace(trainer.plan(step), penalise=True)
@@ -38,8 +39,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
         distances = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], num_samples)
         misses = SurfaceHits(distances[..., 0], torch.zeros_like(distances[..., 0], dtype=torch.bool))
         output = generator.composite(generator.styles(latents), rays, distances, misses)
-        side = (plan.resolution, plan.resolution)
-        return output.rgb.unflatten(1, side).permute(0, 3, 1, 2) * 2 - 1, poses, output
+        return images_of(output.rgb, plan.resolution), poses, output
 
     trainer.optimizers.zero_grad_all()
     pipeline.discriminator.requires_grad_(True)

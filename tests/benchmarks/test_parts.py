@@ -21,7 +21,9 @@ from gan3d_ns.errors import UserError
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A shrunk gof-gan-tiny after two steps: a ball in front of nothing."""
-    return make_tiny_run("gof-gan-tiny", tmp_path_factory.mktemp("run"), **{"pipeline.model.start_shape.backdrop": None})
+    return make_tiny_run(
+        "gof-gan-tiny", tmp_path_factory.mktemp("run"), **{"pipeline.model.start_shape.backdrop": None}
+    )
 
 
 def test_frames(run, request_of):

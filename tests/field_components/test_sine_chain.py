@@ -86,7 +86,6 @@ def test_nothing_is_kept_where_no_gradient_is_recorded() -> None:
     torch.testing.assert_close(values, tuple(entry.detach() for entry in graph), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("which", ["positions", "directions"])
 def test_activations_are_not_even_kept_for_a_moment_without_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search asks for most points, with weights that want gradients."""
     field = field_of()
@@ -104,6 +103,7 @@ def test_activations_are_not_even_kept_for_a_moment_without_gradient(monkeypatch
         field.geometry_logits(positions, styles)
 
 
+@pytest.mark.parametrize("which", ["positions", "directions"])
 def test_inputs_that_want_a_gradient_get_it_any_number_of_times(which: str) -> None:
     field = field_of()
     positions, directions, latents = inputs()
