@@ -102,7 +102,7 @@ def test_schedules_and_curriculum_reach_what_they_steer(make_trainer: Any, monke
         assert float(measures["resolution"]) == side
         for generator in (trainer.pipeline.model.generator, trainer.pipeline.model.generator_ema):
             assert float(generator.sampler.half_width) == pytest.approx(trainer.config.window.value(step))
-            assert float(generator.field.geometry_release) == pytest.approx(min(1.0, step / 2))
+            assert float(generator.field.start_shape.geometry_release) == pytest.approx(min(1.0, step / 2))
     rates = {name: entry.param_groups[0]["lr"] for name, entry in trainer.optimizers.optimizers.items()}
     assert rates == pytest.approx({"generator": 1e-4, "mapping": 5e-5, "discriminator": 2e-4})
 
