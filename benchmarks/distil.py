@@ -45,7 +45,7 @@ class Distil:
     output: Path = Path("outputs/distilled.pt")
     """The file to write."""
     iterations: int = 2000
-    """Regression steps; 2000 take about 20 minutes on one core."""
+    """Regression steps; 2000 take about 10 minutes on one core."""
     latents: int = 8
     """Objects in a step."""
     points: int = 512
