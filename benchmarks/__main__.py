@@ -164,7 +164,7 @@ def measure(part: Part, request: Request, output: Path) -> None:
     for row in part.rows(request):
         rows.append(row)
         print(table_line(part.columns, row), flush=True)
-    protocol = f"{request.turns.rounds} turns after {request.turns.warm_up} of warm-up" + ", quick" * request.quick
+    protocol = f"{request.turns.rounds} turn(s) after {request.turns.warm_up} of warm-up" + ", quick" * request.quick
     save_results(
         output,
         f"{part.name}, {facts['machine']['gpu'] or 'CPU'}",

@@ -20,6 +20,7 @@ from gan3d_ns.errors import UserError
 MODES = ("dense", "dense again", "prior grid", "surface only", "latent grid", "latent grid, surface only")
 NUM_VIEWS = 3
 GRID_LATENTS = 4
+MANY_RAYS = 10**9
 FRAME_SIDE = 256
 QUICK_SIDE, QUICK_GRID, QUICK_LOOKS = 32, 16, 1
 
@@ -82,6 +83,8 @@ class _RunningFrame:
         if "latent grid" in frame.mode:
             start = time.perf_counter()
             grid = model.latent_grid()
+            # A lattice serves once an object has been looked at for a while; here it is there already.
+            model.shown_object().num_rays = MANY_RAYS
             self.grid_seconds = time.perf_counter() - start
             self.grid_occupied = float(grid.occupied_fraction)
         self.pictures: list[Any] = []

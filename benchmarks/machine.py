@@ -13,7 +13,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUSAGE_UNIT = 1024 if platform.system() == "Linux" else 1
-PACKAGES = ("torch", "nerfstudio", "nerfacc", "tinycudann", "numpy")
+PACKAGES = ("nerfstudio", "nerfacc", "tinycudann", "numpy")
 
 
 def processor() -> str:
@@ -71,7 +71,11 @@ def machine(threads: int, device: str) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "machine": facts,
-        "versions": {"python": platform.python_version(), **{name: package_version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: package_version(name) for name in PACKAGES},
+        },
         "code": commit(),
     }
 

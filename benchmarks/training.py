@@ -8,9 +8,11 @@ import shutil
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from unittest.mock import patch
 
 from benchmarks.plain_step import plain_step
 from benchmarks.turns import Contender, Running
@@ -168,6 +170,7 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
     """A trainer of the method on a handful of random pictures in ``folder``, without viewer and event writers."""
     import numpy as np
     import torch
+    from nerfstudio.utils import writer
     from PIL import Image
 
     from gan3d_ns.engine.schedules import CurriculumStage
@@ -209,7 +212,11 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
     config.machine.device_type = device  # pyright: ignore[reportAttributeAccessIssue]
     config.set_timestamp()
     trainer = config.setup()
-    trainer.setup()
+    with ExitStack() as stack:
+        # nerfstudio's writers are shared by the whole process and would outlive the folder.
+        for name in ("setup_event_writer", "setup_local_writer", "put_config"):
+            stack.enter_context(patch.object(writer, name))
+        trainer.setup()
     trainer.pipeline.train()
     if iteration.state is not None:
         load_field_weights(trainer, iteration.state)

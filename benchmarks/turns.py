@@ -6,6 +6,7 @@ peak memory is the contender's; while one works, the others wait.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import statistics
@@ -14,7 +15,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from gan3d_ns.errors import UserError, user_sentence
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CLOSING_SECONDS = 30.0
 SMALLEST_SECONDS = 1e-9
+LARGE_MEMORY_GB = 2.0
 
 
 @dataclass(frozen=True)
@@ -267,3 +269,13 @@ def _serve(connection: Connection, contender: Contender, settings: TurnSettings)
         except (EOFError, OSError):
             return
         answer(getattr(local[0], command))
+        release_memory()
+
+
+def release_memory() -> None:
+    """Hands freed memory back to the system, so that the other contenders have it in their turns."""
+    if present_memory_gb() < LARGE_MEMORY_GB:
+        return
+    # Systems without this function of glibc keep it.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

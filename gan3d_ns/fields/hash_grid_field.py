@@ -177,8 +177,10 @@ class HashGridField(GenerativeField):
     ) -> Float[Tensor, "batch points 3"]:
         """As the base class; while gradients are recorded, by differences over the corners of a tetrahedron.
 
-        Differences span neighbouring cells, as a smoothness term should: the exact gradient of a trilinear read jumps
-        between cells. With ``exact_normals`` it is differentiated nevertheless, which both layouts allow.
+        The exact gradient of a trilinear read jumps between cells, differences span neighbouring ones. With
+        ``exact_normals`` the exact one is differentiated instead: in PyTorch, and in tiny-cuda-nn, whose grid encoding
+        has that second backward pass, in half precision on most GPUs. At the start of a training on a CPU the two
+        cost the same and left surfaces equally smooth; differences need no second backward pass of anything.
         """
         if not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_runs import make_tiny_run
 
-from benchmarks.frames import MODES, FramesPart
+from benchmarks.frames import MODES, Frame, FramesPart, compare
 from benchmarks.growth import GrowthPart, too_much
 from benchmarks.meshes import MeshesPart, vertex_distances
 from benchmarks.methods import MethodsPart
@@ -21,7 +21,9 @@ from gan3d_ns.errors import UserError
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A shrunk gof-gan-tiny after two steps: a ball in front of nothing."""
-    return make_tiny_run("gof-gan-tiny", tmp_path_factory.mktemp("run"), **{"pipeline.model.tri_plane.backdrop": None})
+    return make_tiny_run(
+        "gof-gan-tiny", tmp_path_factory.mktemp("run"), **{"pipeline.model.start_shape.backdrop": None}
+    )
 
 
 def test_frames(run, request_of):
@@ -29,11 +31,16 @@ def test_frames(run, request_of):
     assert tuple(rows) == MODES
     assert rows["dense again"]["psnr"] == "inf"
     assert all(math.isfinite(rows[name]["psnr"]) for name in ("surface only", "latent grid"))
-    # A lattice follows the surface to a fraction of a cell, so that pictures stay alike.
-    assert rows["latent grid"]["psnr"] > 25.0
     assert rows["latent grid"]["grid_seconds"] > 0.0
     assert 0.0 < rows["prior grid"]["grid_occupied"] <= 1.0
     assert "ratio" not in rows["dense"]
+
+
+def test_a_finer_lattice_comes_closer_to_the_dense_frame(run, request_of):
+    dense = Frame(run, 0, "dense", side=16)
+    lattices = [replace(dense, mode="latent grid", grid_resolution=cells) for cells in (6, 40)]
+    _, coarse, fine = compare([dense, *lattices], request_of())
+    assert coarse["psnr"] + 3.0 < fine["psnr"]
 
 
 def test_meshes(run, request_of):
