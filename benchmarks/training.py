@@ -170,13 +170,15 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
     """A trainer of the method on a handful of random pictures in ``folder``, without viewer and event writers."""
     import numpy as np
     import torch
-    from nerfstudio.utils import writer
     from PIL import Image
 
     from gan3d_ns.engine.schedules import CurriculumStage
 
     torch.manual_seed(0)
     config = method_config(iteration.method)
+    # After the methods: nerfstudio's circular imports work in this order.
+    from nerfstudio.utils import writer
+
     stage = config.curriculum[0]
     resolution = iteration.resolution or stage.resolution
     stage = CurriculumStage(
