@@ -127,9 +127,14 @@ class _Layers:
         self.dtype = dtype
         self.num_layers = num_layers
 
-    def affine(self, index: int, images: slice, inputs: Tensor) -> Tensor:
+    def affine(self, index: int, images: slice, inputs: Tensor, out: Tensor | None = None) -> Tensor:
         """u = h A + c of a layer."""
-        return torch.baddbmm(self.offsets[index][images, None], inputs, self.matrices[index][images])
+        return torch.baddbmm(self.offsets[index][images, None], inputs, self.matrices[index][images], out=out)
+
+    def room(self, positions: Tensor) -> list[Tensor]:
+        """Room for u of every layer: one tensor each, as thousands of small ones would leave holes in the memory."""
+        shape = positions.shape[:2]
+        return [matrix.new_empty(*shape, matrix.shape[-1]) for matrix in self.matrices]
 
     def features(self, images: slice, positions: Tensor) -> Tensor:
         """sin(u) of the last layer, keeping nothing."""
@@ -138,11 +143,11 @@ class _Layers:
             hidden = self.affine(index, images, hidden).sin_().to(self.dtype)
         return hidden
 
-    def angles(self, images: slice, positions: Tensor) -> list[Tensor]:
-        """u of every layer."""
+    def angles(self, images: slice, positions: Tensor, room: list[Tensor] | None = None) -> list[Tensor]:
+        """u of every layer, in the given tensors of a block where there are any."""
         angles, hidden = [], positions
         for index in range(self.num_layers):
-            angles.append(self.affine(index, images, hidden))
+            angles.append(self.affine(index, images, hidden, None if room is None else room[index]))
             hidden = torch.sin(angles[-1]).to(self.dtype)
         return angles
 
@@ -184,21 +189,22 @@ class _Evaluation(torch.autograd.Function):
         tail = weights[2 * num_layers + 2 :]
         logits = positions.new_empty(positions.shape[:2])
         colours = None if directions is None else torch.empty_like(positions)
-        kept: list[Tensor] = []
+        kept = layers.room(positions) if keep else []
+        if keep and directions is not None:
+            kept.append(positions.new_empty(*positions.shape[:2], tail[1].shape[-1]))
         with torch.autocast(positions.device.type, enabled=False):
             for block in _blocks(positions):
                 images = block[0]
                 if keep:
-                    angles = layers.angles(images, positions[block])
+                    angles = layers.angles(images, positions[block], [room[block] for room in kept])
                     features = torch.sin(angles[-1]).to(dtype)
-                    kept += angles
                 else:
                     features = layers.features(images, positions[block])
                 logits[block] = layers.logits(features)
                 if directions is not None and colours is not None:
                     angle = _colour_angle(tail, images, features, directions[block])
                     if keep:
-                        kept.append(angle)
+                        kept[-1][block] = angle
                     colours[block] = torch.sin(angle).to(colours.dtype) @ tail[3] + tail[4]
         ctx.settings = (dtype, num_layers, len(kept))
         ctx.save_for_backward(positions, directions, *weights, *kept)
@@ -211,7 +217,7 @@ class _Evaluation(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         dtype, num_layers, num_kept = ctx.settings
         positions, directions, *others = ctx.saved_tensors
-        weights, kept = others[: len(others) - num_kept], iter(others[len(others) - num_kept :])
+        weights, kept = others[: len(others) - num_kept], others[len(others) - num_kept :]
         layers = _Layers(tuple(weights), num_layers, dtype)
         tail = weights[2 * num_layers + 2 :]
         totals = [torch.zeros_like(weight) for weight in weights]
@@ -219,8 +225,8 @@ class _Evaluation(torch.autograd.Function):
         with torch.autocast(positions.device.type, enabled=False):
             for block in _blocks(positions):
                 images = block[0]
-                if num_kept:
-                    angles = [next(kept) for _ in range(num_layers)]
+                if kept:
+                    angles = [room[block] for room in kept[:num_layers]]
                 else:
                     angles = layers.angles(images, positions[block])
                 features = torch.sin(angles[-1]).to(dtype)
@@ -229,7 +235,7 @@ class _Evaluation(torch.autograd.Function):
                 head_bias_total += slope.sum()
                 inward = slope[..., None] * layers.head_weight
                 if directions is not None and colour_slopes is not None:
-                    angle = next(kept) if num_kept else _colour_angle(tail, images, features, directions[block])
+                    angle = kept[-1][block] if kept else _colour_angle(tail, images, features, directions[block])
                     inward += _colour_backward(
                         tail, totals[2 * num_layers + 2 :], block, features, directions, angle, colour_slopes[block]
                     )
@@ -278,13 +284,14 @@ class _Gradient(torch.autograd.Function):
         keep = keep and any(ctx.needs_input_grad)
         layers = _Layers(weights, num_layers, dtype)
         gradients = torch.empty_like(positions)
-        kept: list[Tensor] = []
+        kept = layers.room(positions) + layers.room(positions)[:-1] if keep else []
         with torch.autocast(positions.device.type, enabled=False):
             for block in _blocks(positions):
-                angles = layers.angles(block[0], positions[block])
+                room = [entry[block] for entry in kept]
+                angles = layers.angles(block[0], positions[block], room or None)
                 slopes, gradients[block] = layers.slopes(block[0], angles)
-                if keep:
-                    kept += angles + slopes[:-1]
+                for entry, slope in zip(room[num_layers:], slopes, strict=False):
+                    entry.copy_(slope)
         ctx.settings = (dtype, num_layers, len(kept))
         ctx.save_for_backward(positions, *weights, *kept)
         return gradients
@@ -300,15 +307,15 @@ class _Gradient(torch.autograd.Function):
         """
         dtype, num_layers, num_kept = ctx.settings
         positions, *others = ctx.saved_tensors
-        weights, kept = others[: len(others) - num_kept], iter(others[len(others) - num_kept :])
+        weights, kept = others[: len(others) - num_kept], others[len(others) - num_kept :]
         layers = _Layers(tuple(weights), num_layers, dtype)
         totals = [torch.zeros_like(weight) for weight in weights]
         with torch.autocast(positions.device.type, enabled=False):
             for block in _blocks(positions):
                 images = block[0]
-                if num_kept:
-                    angles = [next(kept) for _ in range(num_layers)]
-                    slopes = [next(kept) for _ in range(num_layers - 1)]
+                if kept:
+                    room = [entry[block] for entry in kept]
+                    angles, slopes = room[:num_layers], room[num_layers:]
                     slopes.append(layers.head_weight.expand(angles[-1].shape))
                 else:
                     angles = layers.angles(images, positions[block])
