@@ -99,7 +99,7 @@ class _RunningFrame:
             config = replace(config, resolution=frame.grid_resolution)
         if frame.grid_looks is not None:
             config = replace(config, warmup_steps=frame.grid_looks * config.update_interval)
-        grid = config.setup(half_sides=model.seen_box).to(model.device)
+        grid = config.setup(radius=model.seen_radius).to(model.device)
         generator, prior = model.shown_generator, model.config.pose_prior
         spacing = (prior.far - prior.near) / (model.config.sampler.num_coarse_samples - 1)
         randomness = torch.Generator(device=model.device).manual_seed(0)

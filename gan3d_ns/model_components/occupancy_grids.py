@@ -7,7 +7,7 @@ in occupied cells; elsewhere a dense look-up answers the same question.
 """
 
 from dataclasses import dataclass, field
-from typing import Type
+from typing import Literal, Type
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,11 @@ from gan3d_ns.model_components.sampling import GeometryFunction, sample_position
 
 FREE_VALUE = -20.0
 """Stands for the geometry of free space: an opacity of 2e-9 as a logit and of 0 as a density."""
+COARSE_RESOLUTION = 32
+"""Cells on each axis in which a latent grid looks for the object before it measures it."""
+FREE_SHARE = 0.2
+"""Opacities below this share of the visible weight count as free space in a latent grid."""
+SMALLEST_DIRECTION = 1e-9
 CHUNK_SIZE = 65536
 """Points that are handed to the field at once while a grid is made."""
 
@@ -40,18 +45,17 @@ def evaluate_where(
 
 
 class OccupancyGrid(nn.Module):
-    """Cells of a box, centred at the origin, that may hold matter. Outside the box anything may be.
+    """Cells of a box that may hold matter.
 
     Args:
-        half_sides: half the sides of the box, in world units.
+        lower: lower corner of the box, in world units.
+        upper: upper corner.
         resolution: cells on each axis.
     """
 
-    def __init__(self, half_sides: tuple[float, float, float], resolution: int) -> None:
+    def __init__(self, lower: Float[Tensor, "3"], upper: Float[Tensor, "3"], resolution: int) -> None:
         super().__init__()
-        self.resolution = resolution
-        box = [-side for side in half_sides] + list(half_sides)
-        self.estimator = OccGridEstimator(torch.tensor(box), resolution)
+        self.estimator = OccGridEstimator(torch.cat((lower, upper)), resolution)
 
     @property
     def cells(self) -> Bool[Tensor, "1 x y z"]:
@@ -70,10 +74,12 @@ class OccupancyGrid(nn.Module):
 
     def in_box(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         """World positions in units of the box, which spans [-1, 1] on each axis."""
-        return positions / self.box[0, 3:]
+        lower, upper = self.box[0].chunk(2)
+        scale = 2.0 / (upper - lower)
+        return torch.addcmul(-(lower + upper) * 0.5 * scale, positions, scale)
 
     def occupied(self, positions: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
-        """Whether the cells of world positions may hold matter."""
+        """Whether the cells of world positions may hold matter; outside the box anything may be."""
         free = (~self.cells[0]).permute(2, 1, 0).to(positions.dtype)
         # Nearest look-up with zeros outside: 1 in cells known to be free, 0 anywhere else.
         points = self.in_box(positions).reshape(1, 1, 1, -1, 3)
@@ -166,12 +172,16 @@ class PriorGrid(OccupancyGrid):
 
     Skipped space gets no gradient, so it is looked at again and again: a quarter of all cells in each update. The
     numbers are saved with the weights.
+
+    Args:
+        config: how much is skipped, and how carefully.
+        radius: half the side of the cube around the origin that is watched, in world units.
     """
 
     num_updates: Tensor
 
-    def __init__(self, config: PriorGridConfig, half_sides: tuple[float, float, float]) -> None:
-        super().__init__(half_sides, config.resolution)
+    def __init__(self, config: PriorGridConfig, radius: float) -> None:
+        super().__init__(torch.full((3,), -radius), torch.full((3,), radius), config.resolution)
         self.config = config
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.long))
 
@@ -230,13 +240,42 @@ def dilated(cells: Bool[Tensor, "1 x y z"], margin: int) -> Bool[Tensor, "1 x y 
     return F.max_pool3d(cells[None].float(), 2 * margin + 1, stride=1, padding=margin)[0] > 0.5
 
 
+def lattice_of(
+    geometry_at: GeometryFunction, lower: Float[Tensor, "3"], upper: Float[Tensor, "3"], resolution: int
+) -> Float[Tensor, "x y z"]:
+    """One object's geometry at the corners of the cells of a box."""
+    steps = torch.linspace(0.0, 1.0, resolution + 1, device=lower.device)
+    points = lower + (upper - lower) * torch.cartesian_prod(steps, steps, steps)
+    with torch.no_grad():
+        values = torch.cat([geometry_at(chunk[None])[0].float() for chunk in points.split(CHUNK_SIZE)])
+    return values.reshape(resolution + 1, resolution + 1, resolution + 1)
+
+
+def occupied_cells(
+    lattice: Float[Tensor, "corners corners corners"], limit: float
+) -> Bool[Tensor, "1 cells cells cells"]:
+    """Cells with a corner above a limit, and their neighbours."""
+    return dilated(F.max_pool3d(lattice[None, None], 2, stride=1)[0] > limit, 1)
+
+
+def bounds_of(
+    cells: Bool[Tensor, "1 cells cells cells"], lower: Float[Tensor, "3"], upper: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Corners of the smallest box around the occupied cells of a box; those of the whole box where there are none."""
+    occupied = cells[0].nonzero()
+    if len(occupied) == 0:
+        return lower, upper
+    size = (upper - lower) / cells.shape[-1]
+    return lower + occupied.amin(dim=0) * size, lower + (occupied.amax(dim=0) + 1) * size
+
+
 @dataclass
 class LatentGridConfig:
     """A grid of the one object that is shown."""
 
     enabled: bool = True
     """Make the pictures of viewer and exporters from a lattice of the object's logits, with colours of the field."""
-    resolution: int = 96
+    resolution: int = 64
     """Cells on each axis; more follow the surface more closely and take longer to make (their cube)."""
     visible_weight: float = 0.05
     """Samples that count for less in a pixel are not asked for their colour; smaller is slower and closer."""
@@ -252,11 +291,13 @@ class LatentGridConfig:
 class LatentGrid(OccupancyGrid):
     """The geometry of one object on a lattice, read by trilinear interpolation.
 
-    Made once for an object; then the search for the surface and the opacities ask the field nothing inside the box.
+    Made once for an object; then the search for the surface and the opacities ask the field nothing. A coarse look at
+    the whole cube finds the box around all matter, which the lattice spans; outside it space is free.
 
     Args:
         geometry_at: the object's geometry.
-        half_sides: half the sides of the box, in world units.
+        geometry: what its values mean.
+        radius: half the side of the cube around the origin that may be looked at, in world units.
         config: resolution and what counts as visible.
         device: where the lattice lives.
     """
@@ -264,32 +305,39 @@ class LatentGrid(OccupancyGrid):
     def __init__(
         self,
         geometry_at: GeometryFunction,
-        half_sides: tuple[float, float, float],
+        geometry: Literal["occupancy", "density"],
+        radius: float,
         config: LatentGridConfig,
         device: torch.device,
     ) -> None:
-        super().__init__(half_sides, config.resolution)
-        self.config, self.geometry_at = config, geometry_at
+        free = torch.logit(torch.tensor(FREE_SHARE * config.visible_weight)) if geometry == "occupancy" else 0.0
+        limit = max(float(free), FREE_VALUE)
+        whole = torch.full((3,), -radius, device=device), torch.full((3,), radius, device=device)
+        coarse = min(COARSE_RESOLUTION, config.resolution)
+        lower, upper = bounds_of(occupied_cells(lattice_of(geometry_at, *whole, coarse), limit), *whole)
+        super().__init__(lower, upper, config.resolution)
+        self.config = config
         self.to(device)
-        axes = [torch.linspace(-side, side, config.resolution + 1, device=device) for side in half_sides]
-        points = torch.cartesian_prod(*axes)
-        with torch.no_grad():
-            values = torch.cat([geometry_at(chunk[None])[0].float() for chunk in points.split(CHUNK_SIZE)])
-        lattice = values.reshape(1, 1, *(len(axis) for axis in axes))
-        corners = F.max_pool3d(lattice, 2, stride=1)[0]
-        self.estimator.binaries = dilated(corners > 0.5 * FREE_VALUE, 1)
-        # x last, as grid_sample wants it.
-        self.values = lattice.permute(0, 1, 4, 3, 2).contiguous()
+        lattice = lattice_of(geometry_at, lower, upper, config.resolution)
+        self.estimator.binaries = occupied_cells(lattice, limit)
+        # x last, as grid_sample wants it, and measured from free space, which it then reads outside as well.
+        self.values = (lattice - FREE_VALUE).permute(2, 1, 0).contiguous()[None, None]
 
     def geometry_logits(self, positions: Float[Tensor, "1 points 3"]) -> Float[Tensor, "1 points"]:
-        """The geometry at world positions: from the lattice inside the box, from the field outside."""
-        points = self.in_box(positions)
-        found = F.grid_sample(self.values, points[:, None, None], padding_mode="border", align_corners=True)
-        found = found.reshape(positions.shape[:-1])
-        if points.numel() == 0 or float(points.abs().amax()) <= 1.0:
-            return found
-        outside = (points.abs() > 1.0).any(dim=-1)
-        return torch.where(outside, evaluate_where(self.geometry_at, positions, outside), found)
+        """The geometry at world positions; that of free space outside the box."""
+        points = self.in_box(positions)[:, None, None]
+        found = F.grid_sample(self.values, points, padding_mode="zeros", align_corners=True)
+        return found.reshape(positions.shape[:-1]) + FREE_VALUE
+
+    def met_by(self, rays: RayBundle) -> Bool[Tensor, "batch ray"]:
+        """Rays that meet the box between their near and far."""
+        assert rays.nears is not None and rays.fars is not None
+        lower, upper = self.box[0].chunk(2)
+        flat = rays.directions.abs() < SMALLEST_DIRECTION
+        directions = torch.where(flat, SMALLEST_DIRECTION, rays.directions)
+        ends = (lower - rays.origins) / directions, (upper - rays.origins) / directions
+        first = torch.maximum(torch.minimum(*ends).amax(dim=-1), rays.nears[..., 0])
+        return first <= torch.minimum(torch.maximum(*ends).amin(dim=-1), rays.fars[..., 0])
 
     def geometry_along(
         self, rays: RayBundle, distances: Float[Tensor, "batch ray sample"], geometry_at: GeometryFunction

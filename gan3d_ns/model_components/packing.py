@@ -33,12 +33,18 @@ class PackedRows:
         return torch.gather(dense, 1, self._over_channels(dense))
 
     def unpack(
-        self, packed: Shaped[Tensor, "batch width *channel"], fill: float = 0.0
+        self, packed: Shaped[Tensor, "batch width *channel"], fill: float | bool = 0.0
     ) -> Shaped[Tensor, "batch n *channel"]:
         """Dense rows with the packed values where they were wanted and ``fill`` elsewhere; differentiable."""
         valid = self.valid.reshape(self.valid.shape + (1,) * (packed.ndim - 2))
         dense = packed.new_full((packed.shape[0], self.length, *packed.shape[2:]), fill)
         return dense.scatter(1, self._over_channels(packed), torch.where(valid, packed, fill))
+
+    def narrowed(self, mask: Bool[Tensor, "batch width"]) -> tuple[PackedRows, PackedRows]:
+        """Of the kept entries those of a mask: how to take them from the packed rows, and from the dense ones."""
+        inner = pack_rows(mask & self.valid)
+        valid = inner.valid & inner.pack(self.valid)
+        return inner, PackedRows(inner.pack(self.indices), valid, self.length)
 
     def _over_channels(self, values: Tensor) -> Tensor:
         shape = self.indices.shape + (1,) * (values.ndim - 2)

@@ -150,7 +150,7 @@ class GanModel(Model):
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
         grid = config.prior_grid
-        self.prior_grid: Optional[PriorGrid] = grid.setup(half_sides=self.seen_box) if grid.enabled else None
+        self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self._shown_object: Optional[ShownObject] = None
         self._in_frame = False
 
@@ -216,7 +216,8 @@ class GanModel(Model):
             field = self.shown_generator.field
             shown.grid = LatentGrid(
                 lambda positions: field.geometry_logits(positions, shown.styles),
-                self.seen_box,
+                field.geometry,
+                self.seen_radius,
                 config,
                 self.device,
             )
@@ -243,11 +244,6 @@ class GanModel(Model):
         prior = self.config.pose_prior
         half_frame = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0)
         return math.hypot(half_frame, half_frame, max(prior.far - prior.radius, prior.radius - prior.near))
-
-    @property
-    def seen_box(self) -> Tuple[float, float, float]:
-        """Half the sides of the cube around that ball."""
-        return (self.seen_radius, self.seen_radius, self.seen_radius)
 
     def shell(self, origins: Float[Tensor, "*batch 3"]) -> Tuple[Float[Tensor, "*batch 1"], Float[Tensor, "*batch 1"]]:
         """Near and far distance of the object from camera centres, the prior's when they stand at its radius."""

@@ -48,6 +48,19 @@ class RenderOutput:
     geometry_values: Float[Tensor, "batch ray sample"]
     """Occupancy logits or densities of the samples, with gradient while training."""
 
+    def unpacked(self, packed: PackedRows, background: Background, sampler: SurfaceWindowSampler) -> RenderOutput:
+        """The output of rays of which these were kept; the others saw nothing, at distance 0."""
+        return RenderOutput(
+            rgb=packed.unpack(self.rgb, fill=1.0 if background == "white" else 0.0),
+            accumulation=packed.unpack(self.accumulation),
+            depth=packed.unpack(self.depth),
+            surface_depth=packed.unpack(self.surface_depth, fill=sampler.config.miss_depth),
+            hit=packed.unpack(self.hit, fill=False),
+            distances=packed.unpack(self.distances),
+            weights=packed.unpack(self.weights),
+            geometry_values=packed.unpack(self.geometry_values, fill=FREE_VALUE),
+        )
+
 
 def pack_rays(rays: RayBundle, packed: PackedRows) -> RayBundle:
     """The kept rays of each row."""
@@ -134,40 +147,40 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def render_lattice(self, styles: Styles, rays: RayBundle, grid: LatentGrid, surface_only: bool) -> RenderOutput:
-        """The same samples with the geometry of a latent grid; the field is asked for the colours that count.
+        """The same samples with the geometry of one object's grid; the field is asked for the colours that count.
 
-        Rays of one object. Those that meet next to nothing in the search are empty.
+        Rays that miss the box around the object, or meet next to nothing in the search, are empty.
         """
+        everything = self.background == "last-sample"
+        packed = pack_rows(grid.met_by(rays) | everything)
+        rays = pack_rays(rays, packed)
         coarse, values, hits = self.sampler.search(rays, grid.geometry_logits, grid)
         if surface_only:
-            return self.render_surface(styles, rays, hits)
+            return self.render_surface(styles, rays, hits).unpacked(packed, self.background, self.sampler)
         alphas, limit = alphas_of(self.field.geometry, values, coarse), grid.config.visible_weight
-        alive = hits.hit | (alphas.amax(dim=-1) > limit) | (self.background == "last-sample")
-        packed = pack_rows(alive)
-        kept_rays = pack_rays(rays, packed)
-        kept_hits = SurfaceHits(packed.pack(hits.depth), packed.pack(hits.hit))
-        distances = self.sampler.around(kept_rays, kept_hits, packed.pack(coarse), packed.pack(alphas))
-        positions = sample_positions(kept_rays, distances)
+        inner, packed = packed.narrowed(hits.hit | (alphas.amax(dim=-1) > limit) | everything)
+        rays, hits = pack_rays(rays, inner), SurfaceHits(inner.pack(hits.depth), inner.pack(hits.hit))
+        distances = self.sampler.around(rays, hits, inner.pack(coarse), inner.pack(alphas))
+        positions = sample_positions(rays, distances)
         values = grid.geometry_logits(positions.flatten(1, 2)).unflatten(1, distances.shape[1:])
         weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
         visible = weights > limit
         if self.background == "last-sample":
             visible[..., -1] = True
-        colours = self.colours_where(styles, kept_rays, distances, visible)
+        colours = self.colours_where(styles, rays, distances, visible)
         # What is left out is shared among the visible samples, whose colours are the nearest.
         counted = torch.where(visible, weights, 0.0)
         share = weights.sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp(min=SMALLEST_SHARE)
-        rgb = composite_colour(counted * share, colours, self.background)
         return RenderOutput(
-            rgb=packed.unpack(rgb, fill=1.0 if self.background == "white" else 0.0),
-            accumulation=packed.unpack(weights.sum(dim=-1)),
-            depth=packed.unpack(expected_depth(weights, distances)),
+            rgb=composite_colour(counted * share, colours, self.background),
+            accumulation=weights.sum(dim=-1),
+            depth=expected_depth(weights, distances),
             surface_depth=hits.depth,
             hit=hits.hit,
-            distances=packed.unpack(distances),
-            weights=packed.unpack(weights),
-            geometry_values=packed.unpack(values, fill=FREE_VALUE),
-        )
+            distances=distances,
+            weights=weights,
+            geometry_values=values,
+        ).unpacked(packed, self.background, self.sampler)
 
     @torch.no_grad()
     def render_surface(self, styles: Styles, rays: RayBundle, hits: SurfaceHits) -> RenderOutput:

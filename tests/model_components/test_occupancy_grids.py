@@ -20,7 +20,7 @@ from gan3d_ns.model_components.occupancy_grids import (
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, SurfaceWindowSamplerConfig
 from gan3d_ns.models.generator import Generator
 
-CUBE = (0.2, 0.2, 0.2)
+RADIUS = 0.2
 SIDE = 24
 
 
@@ -38,7 +38,7 @@ def rays_of(num_views: int, device: str = "cpu"):
 def measured_grid(field: BallField, centres: torch.Tensor, num_updates: int = 2, **settings) -> PriorGrid:
     """A grid that has looked at balls around the given centres often enough to be used."""
     config = PriorGridConfig(enabled=True, resolution=32, update_interval=1, warmup_steps=num_updates, **settings)
-    grid = config.setup(half_sides=CUBE).to(centres.device)
+    grid = config.setup(radius=RADIUS).to(centres.device)
     for index in range(num_updates):
         randomness = torch.Generator(device=centres.device).manual_seed(index)
         grid.update(field, field.condition(centres), 0.03, randomness)
@@ -46,11 +46,12 @@ def measured_grid(field: BallField, centres: torch.Tensor, num_updates: int = 2,
 
 
 def test_look_ups_agree_with_counting_cells() -> None:
-    grid = OccupancyGrid((0.1, 0.2, 0.3), 5)
+    lower, upper = torch.tensor([-0.1, -0.1, -0.2]), torch.tensor([0.1, 0.3, 0.4])
+    grid = OccupancyGrid(lower, upper, 5)
     grid.cells.copy_(torch.rand(1, 5, 5, 5) < 0.4)
-    positions = (torch.rand(500, 3) * 2 - 1) * torch.tensor([0.13, 0.26, 0.39])
+    positions = lower + (upper - lower) * (torch.rand(500, 3) * 1.4 - 0.2)
     for position, found in zip(positions, grid.occupied(positions), strict=True):
-        cell = torch.floor((position / torch.tensor([0.1, 0.2, 0.3]) + 1.0) / 2.0 * 5).long()
+        cell = torch.floor((position - lower) / (upper - lower) * 5).long()
         inside = bool(((cell >= 0) & (cell < 5)).all())
         assert bool(found) == (bool(grid.cells[0, cell[0], cell[1], cell[2]]) if inside else True)
 
@@ -152,7 +153,7 @@ def test_an_update_is_a_function_of_its_randomness_and_leaves_the_global_source_
 def test_nothing_is_skipped_before_the_warm_up_is_over() -> None:
     field, centres = BallField(), torch.zeros(1, 3)
     config = PriorGridConfig(enabled=True, resolution=8, update_interval=4, warmup_steps=12)
-    grid = config.setup(half_sides=CUBE)
+    grid = config.setup(radius=RADIUS)
     readiness = []
     for index in range(4):
         readiness.append(grid.ready)
@@ -189,16 +190,51 @@ def test_impossible_prior_grids_are_refused(settings: dict, named: str) -> None:
 def lattice_of(field: BallField, centre: torch.Tensor, **settings) -> LatentGrid:
     styles = field.condition(centre)
     config = LatentGridConfig(**settings)
-    return LatentGrid(lambda points: field.geometry_logits(points, styles), CUBE, config, torch.device("cpu"))
+    return LatentGrid(
+        lambda points: field.geometry_logits(points, styles), field.geometry, RADIUS, config, torch.device("cpu")
+    )
 
 
-def test_a_lattice_repeats_a_linear_field_and_asks_the_field_outside() -> None:
+def test_a_lattice_repeats_a_linear_field() -> None:
     weights = torch.tensor([3.0, -2.0, 1.0])
     grid = LatentGrid(
-        lambda points: points @ weights, (0.1, 0.2, 0.3), LatentGridConfig(resolution=7), torch.device("cpu")
+        lambda points: points @ weights, "occupancy", RADIUS, LatentGridConfig(resolution=7), torch.device("cpu")
     )
-    positions = (torch.rand(1, 400, 3) * 2 - 1) * torch.tensor([0.15, 0.3, 0.45])
-    torch.testing.assert_close(grid.geometry_logits(positions), positions @ weights, atol=1e-6, rtol=1e-5)
+    positions = (torch.rand(1, 400, 3) * 2 - 1) * RADIUS
+    torch.testing.assert_close(grid.geometry_logits(positions), positions @ weights, atol=2e-5, rtol=0)
+
+
+def test_the_lattice_spans_the_object_alone_and_space_around_it_is_free() -> None:
+    field, centre = BallField(radius=0.04, slope=3000.0), torch.tensor([[0.08, -0.05, 0.02]])
+    grid = lattice_of(field, centre, resolution=40)
+    lower, upper = grid.box[0].chunk(2)
+    assert (lower < centre[0] - 0.04).all() and (upper > centre[0] + 0.04).all()
+    assert (upper - lower < 0.08 + 6 * 2 * RADIUS / 32).all()
+    positions = (torch.rand(1, 2000, 3) * 2 - 1) * RADIUS
+    found, truth = grid.geometry_logits(positions), field.geometry_logits(positions, field.condition(centre))
+    sure = truth.abs() > 10.0
+    assert torch.equal((found > 0)[sure], (truth > 0)[sure])
+    assert (found[truth < -300.0] <= -4.0).all()
+
+
+def test_rays_that_meet_the_box_are_those_with_a_point_in_it() -> None:
+    grid, rays = lattice_of(BallField(), torch.tensor([[0.03, 0.0, 0.0]]), resolution=16), rays_of(2)
+    assert rays.nears is not None and rays.fars is not None
+    steps = torch.linspace(0.0, 1.0, 400)
+    distances = rays.nears + (rays.fars - rays.nears) * steps
+    points = rays.origins[..., None, :] + distances[..., None] * rays.directions[..., None, :]
+    expected = (grid.in_box(points).abs() <= 1.0).all(dim=-1).any(dim=-1)
+    met = grid.met_by(rays)
+    assert expected.any() and not expected.all()
+    assert (met | ~expected).all(), "a ray with a point in the box meets it"
+    assert (met == expected).float().mean() > 0.98
+
+
+def test_a_field_without_matter_shows_the_background() -> None:
+    field, centre = BallField(), torch.full((1, 3), 9.0)
+    generator, rays = generator_of(field, num_fine=0), rays_of(1)
+    output = generator.render(field.condition(centre), rays, grid=lattice_of(field, centre, resolution=16))
+    assert (output.rgb == 1.0).all() and not output.hit.any()
 
 
 @pytest.mark.parametrize("background", ["white", "black", "last-sample"])

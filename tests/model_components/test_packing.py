@@ -49,3 +49,12 @@ def test_rows_without_entries_are_empty() -> None:
     packed = pack_rows(torch.zeros(2, 6, dtype=torch.bool))
     assert packed.width == 0
     assert torch.equal(packed.unpack(packed.pack(torch.randn(2, 6, 3))), torch.zeros(2, 6, 3))
+
+
+def test_narrowing_is_packing_twice() -> None:
+    values, first, second = torch.randn(4, 30, 2), torch.rand(4, 30) < 0.6, torch.rand(4, 30) < 0.5
+    packed = pack_rows(first)
+    inner, both = packed.narrowed(packed.pack(second))
+    direct = pack_rows(first & second)
+    assert torch.equal(both.unpack(both.pack(values)), direct.unpack(direct.pack(values)))
+    torch.testing.assert_close(inner.pack(packed.pack(values)), both.pack(values))
