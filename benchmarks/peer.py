@@ -17,7 +17,7 @@ from gan3d_ns.errors import UserError
 PUBLISHED_STAGES = ((32, 16), (64, 8))
 """Side and batch of the first two stages (GOF, released code, curriculum CelebA)."""
 QUICK_STAGES = ((32, 1),)
-TINY_STEPS = 8
+TINY_STEPS = 32
 
 
 class PeerPart(Part):

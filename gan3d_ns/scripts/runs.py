@@ -28,6 +28,7 @@ def load_run(config_path: Path, step: int | None = None) -> tuple[GanTrainerConf
     Raises:
         UserError: no such run, not a run of this package, or its checkpoint is missing, cut off or of other sizes.
     """
+    config_path = config_of(config_path)
     config = read_run_config(config_path)
 
     import torch
@@ -44,6 +45,11 @@ def load_run(config_path: Path, step: int | None = None) -> tuple[GanTrainerConf
     return config, pipeline, state["step"]
 
 
+def config_of(path: Path) -> Path:
+    """The config.yml of a run's folder; any other path as it is."""
+    return path / "config.yml" if (path / "config.yml").is_file() else path
+
+
 def read_run_config(config_path: Path) -> GanTrainerConfig:
     """The config of a run.
 
@@ -55,8 +61,7 @@ def read_run_config(config_path: Path) -> GanTrainerConfig:
     """
     import yaml
 
-    if config_path.is_dir() and (config_path / "config.yml").is_file():
-        config_path = config_path / "config.yml"
+    config_path = config_of(config_path)
     if not config_path.is_file():
         raise UserError(
             f"there is no run at {config_path}; give the config.yml that ns-train wrote into the run's folder."

@@ -25,8 +25,8 @@ def test_a_run_opens_without_its_pictures_and_after_a_move(copied_run: Path) -> 
         torch.testing.assert_close(value, saved[name])
 
 
-def test_the_folder_of_a_run_will_do(tiny_run: Path) -> None:
-    assert load_run(tiny_run.parent)[2] == 1
+def test_the_folder_of_a_run_will_do(copied_run: Path) -> None:
+    assert load_run(copied_run.parent)[2] == 1
 
 
 def test_a_missing_run() -> None:
