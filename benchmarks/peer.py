@@ -29,9 +29,9 @@ class PeerPart(Part):
         "`python -m benchmarks run --parts peer --peer-gof CHECKOUT [--distilled FILE]`. gof-gan-paper has the "
         "original's networks, sample counts (9 coarse, 9 window, 6 fine, 4 secant steps), normals, opacity prior,"
         ' R1 and pose loss, and starts from the same weights. "Faster" is the original\'s time for a picture over '
-        "its own. Random weights stand for the start of a training, distilled ones for a trained model "
-        "(`benchmarks/distil.py`). What differs from the original's training script is listed in "
-        "`benchmarks/peer_gof.py`."
+        "its own. Random weights stand for the start of a training, distilled ones, at the first stage "
+        "alone, for a trained model (`benchmarks/distil.py`). What differs from the original's training script is "
+        "listed in `benchmarks/peer_gof.py`."
     )
     minutes = 40.0
     columns = (
@@ -66,7 +66,7 @@ class PeerPart(Part):
             start = request.scratch / f"start-{'random' if distilled is None else 'distilled'}.pt"
             write_start(start, distilled)
             step = 0 if distilled is None else request.trained_step
-            for side, batch in stages:
+            for side, batch in stages if distilled is None else stages[:1]:
                 peer = PeerIteration(request.peer_gof, side, batch, state=start, first_step=step)
                 paper = Iteration(
                     "gof-gan-paper", side, batch, steps=1, state=start, first_step=step, label="gof-gan-paper"
