@@ -80,7 +80,7 @@ class GanModelConfig(ModelConfig):
     """How far objects may lie from the average one: 0 is the average, .7 is safe, 1 the full variety."""
     enable_collider: bool = False
     """Unused: near and far follow from the pose prior."""
-    eval_num_rays_per_chunk: int = 16384
+    eval_num_rays_per_chunk: int = 8192
     """Rays rendered at once in viewer and exports; lower it if memory runs out."""
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
