@@ -320,6 +320,7 @@ class LatentGrid(OccupancyGrid):
         self.to(device)
         lattice = lattice_of(geometry_at, lower, upper, config.resolution)
         self.estimator.binaries = occupied_cells(lattice, limit)
+        self.object_bounds = torch.stack(bounds_of(self.cells, lower, upper))
         # x last, as grid_sample wants it, and measured from free space, which it then reads outside as well.
         self.values = (lattice - FREE_VALUE).permute(2, 1, 0).contiguous()[None, None]
 
@@ -330,9 +331,9 @@ class LatentGrid(OccupancyGrid):
         return found.reshape(positions.shape[:-1]) + FREE_VALUE
 
     def met_by(self, rays: RayBundle) -> Bool[Tensor, "batch ray"]:
-        """Rays that meet the box between their near and far."""
+        """Rays that meet the box around all occupied cells between their near and far."""
         assert rays.nears is not None and rays.fars is not None
-        lower, upper = self.box[0].chunk(2)
+        lower, upper = self.object_bounds
         flat = rays.directions.abs() < SMALLEST_DIRECTION
         directions = torch.where(flat, SMALLEST_DIRECTION, rays.directions)
         ends = (lower - rays.origins) / directions, (upper - rays.origins) / directions

@@ -223,7 +223,8 @@ def test_rays_that_meet_the_box_are_those_with_a_point_in_it() -> None:
     steps = torch.linspace(0.0, 1.0, 400)
     distances = rays.nears + (rays.fars - rays.nears) * steps
     points = rays.origins[..., None, :] + distances[..., None] * rays.directions[..., None, :]
-    expected = (grid.in_box(points).abs() <= 1.0).all(dim=-1).any(dim=-1)
+    lower, upper = grid.object_bounds
+    expected = ((points >= lower) & (points <= upper)).all(dim=-1).any(dim=-1)
     met = grid.met_by(rays)
     assert expected.any() and not expected.all()
     assert (met | ~expected).all(), "a ray with a point in the box meets it"
