@@ -238,6 +238,17 @@ def test_a_field_without_matter_shows_the_background() -> None:
     assert (output.rgb == 1.0).all() and not output.hit.any()
 
 
+@pytest.mark.parametrize("surface_only", [False, True])
+def test_rays_beside_the_object_show_the_background(surface_only: bool) -> None:
+    field, centre = BallField(radius=0.02), torch.tensor([[0.0, 0.0, 0.0]])
+    generator, rays = generator_of(field, num_fine=0), rays_of(1)
+    grid = lattice_of(field, centre, resolution=16)
+    beside = rays[:, ~grid.met_by(rays)[0]]
+    assert 0 < beside.origins.shape[1] < rays.origins.shape[1]
+    output = generator.render(field.condition(centre), beside, grid=grid, surface_only=surface_only)
+    assert (output.rgb == 1.0).all() and not output.hit.any()
+
+
 @pytest.mark.parametrize("background", ["white", "black", "last-sample"])
 def test_the_lattice_makes_the_same_picture_with_fewer_questions(background) -> None:
     field, centre = BallField(slope=300.0), torch.tensor([[0.02, -0.01, 0.03]])
