@@ -62,6 +62,26 @@ class RenderOutput:
         )
 
 
+def composited(
+    rgb: Float[Tensor, "batch ray 3"],
+    values: Float[Tensor, "batch ray sample"],
+    weights: Float[Tensor, "batch ray sample"],
+    distances: Float[Tensor, "batch ray sample"],
+    hits: SurfaceHits,
+) -> RenderOutput:
+    """The output that belongs to composited samples: opacity and expected distance follow from their weights."""
+    return RenderOutput(
+        rgb=rgb,
+        accumulation=weights.sum(dim=-1),
+        depth=expected_depth(weights, distances),
+        surface_depth=hits.depth,
+        hit=hits.hit,
+        distances=distances,
+        weights=weights,
+        geometry_values=values,
+    )
+
+
 def pack_rays(rays: RayBundle, packed: PackedRows) -> RayBundle:
     """The kept rays of each row."""
     assert rays.nears is not None and rays.fars is not None
@@ -171,32 +191,17 @@ class Generator(nn.Module):
         # What is left out is shared among the visible samples, whose colours are the nearest.
         counted = torch.where(visible, weights, 0.0)
         share = weights.sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp(min=SMALLEST_SHARE)
-        return RenderOutput(
-            rgb=composite_colour(counted * share, colours, self.background),
-            accumulation=weights.sum(dim=-1),
-            depth=expected_depth(weights, distances),
-            surface_depth=hits.depth,
-            hit=hits.hit,
-            distances=distances,
-            weights=weights,
-            geometry_values=values,
-        ).unpacked(packed, self.background, self.sampler)
+        rgb = composite_colour(counted * share, colours, self.background)
+        return composited(rgb, values, weights, distances, hits).unpacked(packed, self.background, self.sampler)
 
     @torch.no_grad()
     def render_surface(self, styles: Styles, rays: RayBundle, hits: SurfaceHits) -> RenderOutput:
         """The colour at the surface alone, as if matter were opaque and nothing floated in front of it."""
         colours = self.colours_where(styles, rays, hits.depth[..., None], hits.hit[..., None])
         weights = hits.hit[..., None].to(colours.dtype)
-        return RenderOutput(
-            rgb=composite_colour(weights, colours, self.background),
-            accumulation=weights.squeeze(-1),
-            depth=expected_depth(weights, hits.depth[..., None]),
-            surface_depth=hits.depth,
-            hit=hits.hit,
-            distances=hits.depth[..., None],
-            weights=weights,
-            geometry_values=torch.where(hits.hit, self.sampler.level, FREE_VALUE)[..., None],
-        )
+        values = torch.where(hits.hit, self.sampler.level, FREE_VALUE)[..., None]
+        rgb = composite_colour(weights, colours, self.background)
+        return composited(rgb, values, weights, hits.depth[..., None], hits)
 
     def composite(
         self,
@@ -209,16 +214,8 @@ class Generator(nn.Module):
         """Evaluates the field at increasing ``distances`` along the rays, with gradient, and composites it."""
         values, colours = self.query(styles, rays, distances, grid)
         weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
-        return RenderOutput(
-            rgb=composite_colour(weights, colours, self.background),
-            accumulation=weights.sum(dim=-1),
-            depth=expected_depth(weights, distances),
-            surface_depth=hits.depth,
-            hit=hits.hit,
-            distances=distances,
-            weights=weights,
-            geometry_values=values,
-        )
+        rgb = composite_colour(weights, colours, self.background)
+        return composited(rgb, values, weights, distances, hits)
 
     def query(
         self,
