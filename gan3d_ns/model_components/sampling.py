@@ -42,3 +42,8 @@ def sample_pdf(
 def sample_positions(rays: RayBundle, distances: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample 3"]:
     """World positions origin + t * direction."""
     return rays.origins[..., None, :] + distances[..., None] * rays.directions[..., None, :]
+
+
+def points_at(rays: RayBundle, depth: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+    """World positions of one distance along each ray."""
+    return sample_positions(rays, depth[..., None]).squeeze(-2)

@@ -30,7 +30,6 @@ from gan3d_ns.model_components.occupancy_grids import (
     PriorGridConfig,
 )
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
-from gan3d_ns.model_components.sampling import sample_positions
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
@@ -359,9 +358,3 @@ class GanModel(Model):
     ) -> Tuple[Dict[str, float], Dict[str, Tensor]]:
         """The rendered image, and how much of it shows a surface; there is no true image to compare with."""
         return {"surface_hit": float(outputs["surface_hit"].mean())}, {"img": outputs["rgb"]}
-
-    def surface_points(
-        self, rays: RayBundle, surface_depth: Float[Tensor, "batch ray"]
-    ) -> Float[Tensor, "batch ray 3"]:
-        """World positions at distances along the rays."""
-        return sample_positions(rays, surface_depth[..., None]).squeeze(-2)

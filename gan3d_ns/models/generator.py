@@ -20,7 +20,7 @@ from gan3d_ns.model_components.compositing import (
 from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, LatentGrid, OccupancyGrid
 from gan3d_ns.model_components.packing import PackedRows, pack_rows
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler
-from gan3d_ns.model_components.sampling import sample_positions
+from gan3d_ns.model_components.sampling import points_at, sample_positions
 from gan3d_ns.model_components.surface import SurfaceHits
 
 MEAN_CODE_SAMPLES = 4096
@@ -277,7 +277,7 @@ class Generator(nn.Module):
 
         Zero where they are not ``wanted``; without that argument all are.
         """
-        points = sample_positions(rays, surface_depth[..., None]).squeeze(-2)
+        points = points_at(rays, surface_depth)
         if wanted is None:
             return self.field.normals(points, styles)
         packed = pack_rows(wanted)

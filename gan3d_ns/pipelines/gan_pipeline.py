@@ -19,6 +19,7 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.packing import pack_rows
+from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.gan_model import GanModel, GanModelConfig
 from gan3d_ns.models.generator import RenderOutput
@@ -352,7 +353,7 @@ class GanPipeline(VanillaPipeline):
         packed = pack_rows(fakes.render.hit[:, chosen])
         if packed.width == 0:
             return torch.zeros((), device=self.device)
-        points = packed.pack(self.model.surface_points(fakes.rays, fakes.render.surface_depth)[:, chosen])
+        points = packed.pack(points_at(fakes.rays, fakes.render.surface_depth)[:, chosen])
         neighbours = points + packed.pack(fakes.draw.neighbour_offsets)
         normals = self.model.generator.field.normals(torch.cat((points, neighbours), dim=1), fakes.styles)
         return losses.normal_smoothness(normals[:, : packed.width], normals[:, packed.width :], packed.valid)

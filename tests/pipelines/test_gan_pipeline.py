@@ -12,6 +12,8 @@ import torch
 from tiny_runs import tiny_config
 from torch import Tensor, nn
 
+from gan3d_ns.model_components.sampling import points_at
+
 RESOLUTION = 16
 BATCH = 4
 
@@ -202,7 +204,7 @@ def test_the_normals_term_shapes_the_geometry(method_name: str, make_pipeline: M
     assert smoothness > 0
     field = pipeline.model.generator.field
     named = dict(field.named_parameters())
-    points = pipeline.model.surface_points(fakes.rays, fakes.render.surface_depth)
+    points = points_at(fakes.rays, fakes.render.surface_depth)
     logits = field.geometry_logits(points, fakes.styles)
     reached = [
         torch.autograd.grad(value, list(named.values()), retain_graph=True, allow_unused=True)
@@ -250,7 +252,7 @@ def dense_normal_smoothness(pipeline: Any, fakes: Any) -> Tensor:
     from gan3d_ns.model_components import losses
 
     chosen = fakes.draw.compared_rays
-    points = pipeline.model.surface_points(fakes.rays, fakes.render.surface_depth)[:, chosen]
+    points = points_at(fakes.rays, fakes.render.surface_depth)[:, chosen]
     normals_at = pipeline.model.generator.field.normals
     first = normals_at(points, fakes.styles)
     second = normals_at(points + fakes.draw.neighbour_offsets, fakes.styles)
