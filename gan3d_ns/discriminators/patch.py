@@ -44,9 +44,10 @@ class PatchDiscriminator(Discriminator):
     def __init__(self, config: PatchDiscriminatorConfig, pose_centre: Optional[Float[Tensor, "2"]] = None) -> None:
         super().__init__(config)
         if config.resolution not in SIDES:
+            sides = ", ".join(map(str, SIDES))
             raise UserError(
-                f"resolution is {config.resolution}, but the patch discriminator is made for {', '.join(map(str, SIDES))} "
-                "pixels; set --pipeline.discriminator.resolution and --patches.size to one of them."
+                f"resolution is {config.resolution}, but the patch discriminator is made for {sides} pixels; set "
+                "--pipeline.discriminator.resolution and --patches.size to one of them."
             )
         layers: List[nn.Module] = []
         inputs, side = 3, config.resolution

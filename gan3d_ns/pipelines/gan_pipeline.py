@@ -146,11 +146,14 @@ class Draw:
     """Side of each picture in pixels."""
     patches: Optional[Patches] = None
     """The part of each picture's frame that is drawn; None: all of it."""
+    radii: Optional[Float[Tensor, "batch"]] = None
+    """Distances of the cameras in world units, where they differ."""
 
     def __getitem__(self, part: slice) -> "Draw":
         patches = None if self.patches is None else self.patches[part]
+        radii = None if self.radii is None else self.radii[part]
         offsets = self.neighbour_offsets[part]
-        return Draw(self.latents[part], self.poses[part], self.compared_rays, offsets, self.side, patches)
+        return Draw(self.latents[part], self.poses[part], self.compared_rays, offsets, self.side, patches, radii)
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -261,6 +264,7 @@ class GanPipeline(VanillaPipeline):
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
         poses = self.model.pose_prior.sample(count, randomness, device=self.device)
+        radii = self.model.pose_prior.sample_radii(count, randomness, device=self.device)
         num_rays = side**2
         rays = torch.arange(num_rays, device=device)
         if config.normal_weight == 0:
@@ -270,7 +274,7 @@ class GanPipeline(VanillaPipeline):
             rays = torch.randperm(num_rays, generator=randomness, device=device)[:compared]
         origins = torch.zeros(count, rays.shape[0], 3, device=device)
         offsets = losses.neighbour_points(origins, config.normal_distance, randomness)
-        return Draw(latents, poses, rays, offsets, side, patches)
+        return Draw(latents, poses, rays, offsets, side, patches, radii)
 
     def draw_batch(self, plan: StepPlan, randomness: torch.Generator) -> Draw:
         """What a step's pictures are drawn from."""
@@ -287,8 +291,8 @@ class GanPipeline(VanillaPipeline):
         """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
         with losses.full_precision(draw.poses):
             if draw.patches is None:
-                return self.model.pose_prior.rays(draw.poses, draw.side)
-            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates())
+                return self.model.pose_prior.rays(draw.poses, draw.side, draw.radii)
+            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates(), draw.radii)
 
     @torch.no_grad()
     def search(self, draw: Draw, randomness: torch.Generator) -> Found:

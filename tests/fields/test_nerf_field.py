@@ -152,7 +152,7 @@ def test_a_start_shape_is_the_first_surface() -> None:
 
 @pytest.mark.parametrize("changes", [{"skip_layer": 3}, {"skip_layer": -1}, {"shape_dim": 0}, {"hidden_dim": 1}])
 def test_impossible_sizes_are_refused(changes) -> None:
-    with pytest.raises(UserError, match="skip_layer is|at least"):
+    with pytest.raises(UserError, match=r"skip_layer is|at least"):
         replace(SMALL, **changes)
 
 
