@@ -326,13 +326,13 @@ class GanPipeline(VanillaPipeline):
         config = self.config.loss
         self.discriminator.requires_grad_(False)
         on_fake = self.discriminator(fakes.images, plan.fade)
+        kept = losses.top_k_indices(on_fake.score, plan.top_k_fraction)
         if config.adversarial == "relativistic":
             with torch.no_grad():
                 score_real = self.discriminator(real.detach(), plan.fade).score
-            adversarial = losses.relativistic_generator_loss(on_fake.score, score_real)
+            adversarial = losses.relativistic_generator_loss(on_fake.score[kept], score_real[kept])
         else:
-            kept = losses.keep_top_k(on_fake.score, plan.top_k_fraction)
-            adversarial = losses.non_saturating_generator_loss(kept)
+            adversarial = losses.non_saturating_generator_loss(on_fake.score[kept])
         terms = {"g_adversarial": adversarial}
         if on_fake.pose is not None and config.pose_weight > 0:
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)

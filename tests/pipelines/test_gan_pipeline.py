@@ -195,6 +195,20 @@ def test_relativistic_losses_ignore_a_common_shift_of_the_scores(make_pipeline: 
     torch.testing.assert_close(after, before)
 
 
+def test_top_k_keeps_pairs_together(make_pipeline: MakePipeline) -> None:
+    """The worst generated pictures are left out with the real ones that they were compared with."""
+    pipeline = make_pipeline(**{"pipeline.loss.adversarial": "relativistic"})
+    pipeline.discriminator = PictureByPicture()
+    real, fakes = real_and_fakes(pipeline)
+    term = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes)["g_adversarial"]
+    on_real, on_fake = (pipeline.discriminator(images).score.detach() for images in (real, fakes.images))
+    best = on_fake.argsort(descending=True)[: BATCH // 2]
+    torch.testing.assert_close(term.detach(), nn.functional.softplus(on_real - on_fake)[best].mean())
+    assert not torch.equal(on_fake.sort().indices, (on_fake - on_real).sort().indices), "the test could not fail"
+    (slope,) = torch.autograd.grad(term, fakes.images)
+    assert torch.equal((slope.flatten(1).abs().sum(dim=1) > 0).nonzero()[:, 0], best.sort().values)
+
+
 @pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
 def test_the_normals_term_shapes_the_geometry(method_name: str, make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_weight": 1.0})
