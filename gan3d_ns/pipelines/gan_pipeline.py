@@ -18,6 +18,7 @@ from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components import losses
+from gan3d_ns.model_components.augmentation import NUM_UNIFORMS, Showing, augmentation_uniforms, diff_augment
 from gan3d_ns.model_components.packing import pack_rows
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.model_components.surface import SurfaceHits
@@ -81,6 +82,9 @@ class GanPipelineConfig(VanillaPipelineConfig):
     share_fakes: bool = True
     """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
     a batch is split, one search. The published methods draw new ones."""
+    augmentation: Literal["none", "diffaug"] = "none"
+    """diffaug: the discriminator sees all pictures, real and generated, through random changes of colour, place and
+    visible part (Zhao et al. 2020), which keeps it from learning collections of hundreds of pictures by heart."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,17 @@ class Draw:
     """The rays whose normals are compared with a neighbour's, the same in every picture."""
     neighbour_offsets: Float[Tensor, "batch compared 3"]
     """From the surface points of these rays to the neighbours, in world units."""
+    augmentation: Float[Tensor, "batch showing uniform"]
+    """How these pictures, and the real ones beside them, are augmented at each showing."""
 
     def __getitem__(self, part: slice) -> "Draw":
-        return Draw(self.latents[part], self.poses[part], self.compared_rays, self.neighbour_offsets[part])
+        return Draw(
+            self.latents[part],
+            self.poses[part],
+            self.compared_rays,
+            self.neighbour_offsets[part],
+            self.augmentation[part],
+        )
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -235,7 +247,19 @@ class GanPipeline(VanillaPipeline):
             compared = max(1, round(config.normal_ray_fraction * num_rays))
             rays = torch.randperm(num_rays, generator=randomness, device=device)[:compared]
         origins = torch.zeros(count, rays.shape[0], 3, device=device)
-        return Draw(latents, poses, rays, losses.neighbour_points(origins, config.normal_distance, randomness))
+        offsets = losses.neighbour_points(origins, config.normal_distance, randomness)
+        augmentation = torch.zeros(count, 0, NUM_UNIFORMS, device=device)
+        if self.config.augmentation == "diffaug":
+            augmentation = augmentation_uniforms(count, randomness)
+        return Draw(latents, poses, rays, offsets, augmentation)
+
+    def shown(
+        self, images: Float[Tensor, "batch 3 side side"], draw: Draw, showing: Showing
+    ) -> Float[Tensor, "batch 3 side side"]:
+        """The images as the discriminator sees them, augmented as this showing of the draw says."""
+        if self.config.augmentation == "none":
+            return images
+        return diff_augment(images, draw.augmentation[:, showing])
 
     def rays(self, draw: Draw, resolution: int) -> RayBundle:
         """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
@@ -299,8 +323,10 @@ class GanPipeline(VanillaPipeline):
         """Losses of the discriminator's phase; the generator gets no gradient from them."""
         config = self.config.loss
         self.discriminator.requires_grad_(True)
+        real = self.shown(real, fakes.draw, Showing.REAL_TO_DISCRIMINATOR)
+        fake = self.shown(fakes.images.detach(), fakes.draw, Showing.FAKE_TO_DISCRIMINATOR)
         real = real.requires_grad_(plan.penalise and config.r1_weight > 0)
-        fake = fakes.images.detach().requires_grad_(plan.penalise and config.r2_weight > 0)
+        fake = fake.requires_grad_(plan.penalise and config.r2_weight > 0)
         penalised = real.requires_grad or fake.requires_grad
         with losses.full_precision(real) if penalised else torch.enable_grad():
             on_real, on_fake = self.discriminator(real, plan.fade), self.discriminator(fake.float(), plan.fade)
@@ -325,11 +351,12 @@ class GanPipeline(VanillaPipeline):
         """Losses of the generator's phase. The discriminator is frozen, so that its optimizer has nothing to step."""
         config = self.config.loss
         self.discriminator.requires_grad_(False)
-        on_fake = self.discriminator(fakes.images, plan.fade)
+        on_fake = self.discriminator(self.shown(fakes.images, fakes.draw, Showing.FAKE_TO_GENERATOR), plan.fade)
         kept = losses.top_k_indices(on_fake.score, plan.top_k_fraction)
         if config.adversarial == "relativistic":
             with torch.no_grad():
-                score_real = self.discriminator(real.detach(), plan.fade).score
+                shown_real = self.shown(real.detach(), fakes.draw, Showing.REAL_TO_GENERATOR)
+                score_real = self.discriminator(shown_real, plan.fade).score
             adversarial = losses.relativistic_generator_loss(on_fake.score[kept], score_real[kept])
         else:
             adversarial = losses.non_saturating_generator_loss(on_fake.score[kept])
