@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Optional, Type
+from typing import ClassVar, Optional, Type
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,7 @@ class ProgressiveDiscriminatorConfig(DiscriminatorConfig):
 
     _target: Type = field(default_factory=lambda: ProgressiveDiscriminator)
     """target class to instantiate"""
+    grows: ClassVar[bool] = True
     resolution: int = 128
     """Side of the largest images, in pixels; a power of two up to 512, the original's size. Smaller powers of two are
     accepted as they are."""
