@@ -1,7 +1,11 @@
 """`gan3d import graf`: the published weights of GRAF as a run that every command opens."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Optional
+
+import tyro
+from typing_extensions import Annotated
 
 from gan3d_ns.scripts.import_weights import ImportWeights, PublishedWeights
 
@@ -17,6 +21,10 @@ class ImportGraf(ImportWeights):
     The file holds the moving averages as well, which the release renders; a lone state dict of the network will do.
     """
 
+    generator: Annotated[Path, tyro.conf.Positional]
+    """The release's model.pt, or a state dict of its network."""
+    ema: Optional[Path] = None
+    """Another state dict of the network, to be shown in place of the file's own moving averages."""
     preset: Literal["carla", "celeba", "cats", "cub"]
     """Which collection the weights were trained on: it sets cameras and background."""
 
