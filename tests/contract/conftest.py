@@ -52,6 +52,7 @@ def contract_config(run: str, folder: Path) -> Any:
     if model.field == "nerf":
         # Sharp enough for a published density to be a ball, and as large as the space that the cameras see.
         model.start_shape.sphere_prior_gain = 40.0
+        model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
         model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
     return config
 
