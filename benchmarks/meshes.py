@@ -57,7 +57,7 @@ class _RunningExtraction:
         torch.set_flush_denormal(True)
         config, pipeline, step = load_run(extraction.run)
         model = pipeline.model
-        level = model.shown_generator.sampler.level
+        level = model.shown_generator.geometry.level
         styles = model.styles_of(LatentSelection(seed=extraction.seed, truncation=TRUNCATION))
         coverage = ViewCoverage(model.pose_prior, device=model.device)
         self.surface = SeenObject(model.shown_generator.field, styles, coverage, level)

@@ -51,6 +51,7 @@ SIZES: dict[str, Any] = {
     "pipeline.model.sampler.num_window_samples": 3,
     "pipeline.model.sampler.num_fine_samples": 2,
     "pipeline.model.sampler.num_root_steps": 2,
+    "pipeline.model.volume_sampler.num_coarse_samples": 4,
 }
 
 

@@ -209,14 +209,34 @@ class PosePrior:
         # Rotations keep lengths, so the pixel areas are those in the camera frame, for every pose.
         inner = grid[:-1, :-1]
         pixel_area = (grid[:-1, 1:] - inner).norm(dim=-1) * (grid[1:, :-1] - inner).norm(dim=-1)
+        return self._bundle(poses, inner.reshape(1, -1, 3), pixel_area.reshape(1, -1, 1))
+
+    def rays_at(self, poses: Float[Tensor, "num 2"], coordinates: Float[Tensor, "num ray 2"]) -> RayBundle:
+        """Rays through given points of each frame, which spans [-1, 1] to the right and down, borders as in `rays`.
+
+        The pixel area is each ray's equal share of the rectangle that they span.
+        """
+        half = math.tan(math.radians(self.config.fov_deg) / 2)
+        right, down = (half * coordinates).unbind(-1)
+        local = torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
+        spread = (coordinates.amax(dim=1) - coordinates.amin(dim=1)).prod(dim=-1) * half**2 / coordinates.shape[1]
+        return self._bundle(poses, local, spread[:, None, None].expand(*coordinates.shape[:2], 1))
+
+    def _bundle(
+        self,
+        poses: Float[Tensor, "num 2"],
+        local: Float[Tensor, "views ray 3"],
+        pixel_area: Float[Tensor, "views ray 1"],
+    ) -> RayBundle:
+        """Rays in the world for unit directions in the camera frame, of one view for all poses or of one for each."""
         camera_to_world = self.camera_to_world(poses)
-        directions = inner.reshape(1, -1, 3) @ camera_to_world[:, :, :3].transpose(1, 2)
+        directions = local @ camera_to_world[:, :, :3].transpose(1, 2)
         origins = camera_to_world[:, None, :, 3].expand_as(directions)
         ones = torch.ones_like(directions[..., :1])
         return RayBundle(
             origins=origins,
             directions=directions,
-            pixel_area=pixel_area.reshape(1, -1, 1).expand_as(ones),
+            pixel_area=pixel_area.expand_as(ones),
             nears=self.config.near * ones,
             fars=self.config.far * ones,
         )

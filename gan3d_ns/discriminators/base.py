@@ -1,7 +1,7 @@
 """What every discriminator is: images in, a score for each and what else can be read from them."""
 
 from dataclasses import dataclass, field
-from typing import Optional, Type
+from typing import ClassVar, Optional, Type
 
 from jaxtyping import Float
 from nerfstudio.configs.base_config import InstantiateConfig
@@ -30,6 +30,9 @@ class DiscriminatorConfig(InstantiateConfig):
     """target class to instantiate"""
     resolution: int = 64
     """Side of the largest images, in pixels; a power of two. Smaller powers of two are accepted as they are."""
+
+    grows: ClassVar[bool] = False
+    """Whether it is built to be grown stage by stage with the resolution of whole pictures."""
 
 
 class Discriminator(nn.Module):

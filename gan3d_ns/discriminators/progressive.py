@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Dict, Literal, NamedTuple, Optional, Type
+from typing import ClassVar, Dict, Literal, NamedTuple, Optional, Type
 
 import torch
 from jaxtyping import Float
@@ -62,6 +62,7 @@ class ProgressiveDiscriminatorConfig(DiscriminatorConfig):
 
     _target: Type = field(default_factory=lambda: ProgressiveDiscriminator)
     """target class to instantiate"""
+    grows: ClassVar[bool] = True
     architecture: Architecture = "progressive"
     """progressive: convolutions with coordinates, halved by averaging (GOF; pi-GAN on CARLA). ccs: the same, halved by
     their stride, in half the time (pi-GAN on CelebA). strided: ordinary convolutions, which estimate no pose (pi-GAN on

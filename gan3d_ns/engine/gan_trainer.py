@@ -78,12 +78,7 @@ class GanTrainer(Trainer):
             CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")
             if (config.get_base_dir() / "config.yml").exists():
                 config.save_config()
-        if config.pipeline.discriminator.resolution < config.largest_resolution:
-            raise UserError(
-                f"the curriculum goes up to {config.largest_resolution} pixels but the discriminator only to "
-                f"{config.pipeline.discriminator.resolution}; set --pipeline.discriminator.resolution "
-                f"{config.largest_resolution}."
-            )
+        config.validate_shown_sides()
         # Far from matter opacities fall below the normal range of floats, where CPUs compute many times more slowly.
         torch.set_flush_denormal(True)
         super().__init__(config, local_rank, world_size)
@@ -151,9 +146,14 @@ class GanTrainer(Trainer):
             opacity_weight=config.opacity.value(step),
             geometry_release=fade_alpha(step, self.started_at, config.geometry_release_steps),
             top_k_fraction=config.top_k.value(step),
-            fade=1.0 if unfaded else fade_at(config.curriculum, step, config.fade_steps),
+            fade=1.0
+            if unfaded or config.patches.size is not None
+            else fade_at(config.curriculum, step, config.fade_steps),
             penalise=step % config.pipeline.loss.penalty_interval == 0,
             batch_split=stage.batch_split,
+            patch_size=config.patches.size,
+            smallest_patch=config.patches.value(step),
+            density_noise=config.density_noise.value(step),
         )
 
     def set_learning_rates(self, step: int) -> None:
@@ -172,21 +172,21 @@ class GanTrainer(Trainer):
         """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
         pipeline, plan = self.pipeline, self.plan(step)
         pipeline.set_window(plan.window_half_width)
+        pipeline.set_density_noise(plan.density_noise)
         pipeline.release_geometry(plan.geometry_release)
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
-        real = pipeline.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
+        real = pipeline.real_batch(plan, randomness)
         parts = plan.parts()
         shared, whole = pipeline.config.share_fakes, len(parts) == 1
 
         self.optimizers.zero_grad_all()
         with self.autocast():
-            draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
+            draw = pipeline.draw_batch(plan, randomness)
             found = pipeline.search_parts(draw, plan, randomness)
             with torch.set_grad_enabled(shared and whole):
                 rendered = [
-                    pipeline.render(draw[part], plan.resolution, randomness, search)
-                    for part, search in zip(parts, found, strict=True)
+                    pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
                 ]
             shown = Pictures(torch.cat([fakes.images for fakes in rendered]), draw)
             discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
@@ -195,12 +195,12 @@ class GanTrainer(Trainer):
         generator_terms: Dict[str, Tensor] = {}
         if not shared:
             with self.autocast():
-                draw = pipeline.draw(plan.batch_size, plan.resolution, randomness)
+                draw = pipeline.draw_batch(plan, randomness)
                 found = pipeline.search_parts(draw, plan, randomness)
         for index, part in enumerate(parts):
             with self.autocast():
                 if not (shared and whole):
-                    rendered[index] = pipeline.render(draw[part], plan.resolution, randomness, found[index])
+                    rendered[index] = pipeline.render(draw[part], randomness, found[index])
                 terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
                 terms = pipeline.scaled_to_batch(terms, part, draw, found)
             self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
@@ -226,7 +226,7 @@ class GanTrainer(Trainer):
             "resolution": torch.tensor(float(plan.resolution)),
         }
         self.last_completed = step
-        pipeline.datamanager.rays_in_step = plan.batch_size * plan.resolution**2
+        pipeline.datamanager.rays_in_step = plan.batch_size * plan.side**2
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures
 

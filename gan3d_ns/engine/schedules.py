@@ -105,6 +105,42 @@ class DensityNoiseConfig:
         return self.start * (1.0 - fade_alpha(step, 0, self.length))
 
 
+@dataclass(frozen=True)
+class PatchScheduleConfig:
+    """Training on patches in place of whole pictures, with GRAF's law of their smallest scale.
+
+    Use it where whole pictures do not fit in memory (128x128 and more): memory then depends on `size` alone. Whole
+    pictures teach faster where they fit.
+    """
+
+    size: Optional[int] = None
+    """Side of the patches that the discriminator sees, in pixels: 32 as GRAF, 64 for finer detail. None: whole
+    pictures."""
+    smallest_scale: float = 0.25
+    """Side of the smallest patches over the picture's, at the end: size / resolution shows every pixel."""
+    first_scale: float = 0.9
+    """Smallest scale at the start: first whole pictures at low resolution, then parts of them."""
+    decay: float = 0.0025
+    """How fast the smallest scale falls: in the k-th interval it is exp(-3 decay k), between the two scales."""
+    interval: int = 1000
+    """Steps of an interval."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 8:
+            raise UserError(f"patches of {self.size} pixels are too small; use 16, 32 or 64, or None for pictures.")
+        if not (0 < self.smallest_scale <= 1 and 0 < self.first_scale <= 1 and self.decay >= 0 and self.interval > 0):
+            raise UserError(
+                f"patches have smallest_scale {self.smallest_scale}, first_scale {self.first_scale}, decay "
+                f"{self.decay} and interval {self.interval}; the scales must lie in (0, 1], the decay be 0 or more and "
+                "the interval positive."
+            )
+
+    def value(self, step: int) -> float:
+        """Smallest scale of a patch at a step (GRAF, released code, transforms.py)."""
+        fallen = math.exp(-3.0 * self.decay * (step // self.interval))
+        return min(self.first_scale, max(self.smallest_scale, fallen))
+
+
 def fade_alpha(step: int, stage_start: int, length: int) -> float:
     """Weight in [0, 1] of a resolution that began at `stage_start` and takes `length` steps to fade in (0: at once)."""
     if length <= 0:

@@ -1,7 +1,7 @@
 """The settings of a training: nerfstudio's own, and the schedules of a generative method."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
@@ -15,11 +15,14 @@ from typing_extensions import Annotated
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
+    DensityNoiseConfig,
     OpacityWeightConfig,
+    PatchScheduleConfig,
     TopKConfig,
     WindowScheduleConfig,
     validate_stages,
 )
+from gan3d_ns.errors import UserError
 from gan3d_ns.pipelines.gan_pipeline import GanPipelineConfig
 
 BUILT_IN_PRESET = "procedural"
@@ -69,6 +72,10 @@ class GanTrainerConfig(TrainerConfig):
     """How the sampled window around the surface shrinks."""
     opacity: OpacityWeightConfig = field(default_factory=OpacityWeightConfig)
     """How the weight of the opacity prior grows."""
+    density_noise: DensityNoiseConfig = field(default_factory=DensityNoiseConfig)
+    """How the noise on densities vanishes; occupancies have none."""
+    patches: PatchScheduleConfig = field(default_factory=PatchScheduleConfig)
+    """Show patches in place of whole pictures: `--patches.size 32` where these do not fit in memory."""
     geometry_release_steps: int = 0
     """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
     top_k: TopKConfig = field(default_factory=TopKConfig)
@@ -95,6 +102,13 @@ class GanTrainerConfig(TrainerConfig):
         "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
     ] = "viewer+tensorboard"
     """Which visualizer to use."""
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        """Reads a saved config: settings that are newer than it keep their defaults."""
+        fresh = {entry.name: entry for entry in fields(self) if entry.name not in state and entry.init}
+        for name, entry in fresh.items():
+            state[name] = entry.default if entry.default is not MISSING else entry.default_factory()  # pyright: ignore
+        vars(self).update(state)
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
@@ -131,3 +145,36 @@ class GanTrainerConfig(TrainerConfig):
     def largest_resolution(self) -> int:
         """Side of the largest pictures of the curriculum, in pixels."""
         return max(stage.resolution for stage in self.curriculum)
+
+    def validate_shown_sides(self) -> None:
+        """Checks that the discriminator takes what the curriculum, or patches of it, will show.
+
+        Raises:
+            UserError: pictures beyond the discriminator, patches beyond the pictures, or patches for a discriminator
+                that grows with the pictures.
+        """
+        discriminator, size = self.pipeline.discriminator, self.patches.size
+        if size is None:
+            if discriminator.resolution < self.largest_resolution:
+                raise UserError(
+                    f"the curriculum goes up to {self.largest_resolution} pixels but the discriminator only to "
+                    f"{discriminator.resolution}; set --pipeline.discriminator.resolution {self.largest_resolution}."
+                )
+            return
+        smallest = min(stage.resolution for stage in self.curriculum)
+        if size > smallest:
+            raise UserError(
+                f"patches of {size} pixels are larger than the curriculum's pictures of {smallest}; lower "
+                f"--patches.size to {smallest} or raise the resolution of that stage."
+            )
+        if discriminator.grows:
+            raise UserError(
+                f"patches always have {size} pixels, but {type(discriminator).__name__.removesuffix('Config')} grows "
+                "with the resolution of the pictures; choose a method with another discriminator (gof-gan, graf), or "
+                "leave out --patches.size."
+            )
+        if discriminator.resolution < size:
+            raise UserError(
+                f"patches have {size} pixels but the discriminator takes {discriminator.resolution} at most; set "
+                f"--pipeline.discriminator.resolution {size}."
+            )

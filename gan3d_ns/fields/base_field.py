@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -42,11 +42,10 @@ class GenerativeField(nn.Module):
     """A family of 3D objects: latent -> code -> styles -> (position, direction) -> geometry and colour.
 
     Positions and directions are in the world frame (+y up, the object at the origin, its front towards +z).
-    ``geometry`` says what the geometry value means: "occupancy" is a logit (matter where it is positive), "density"
-    is a density before its activation.
+    The geometry value is larger in matter; whether it is read as an occupancy logit or as a density before its
+    activation is the sampler's business, so that one field serves both.
     """
 
-    geometry: Literal["occupancy", "density"] = "occupancy"
     latent_dim: int
     code_dim: int
     half_sides: tuple[float, float, float] | None = None

@@ -1,4 +1,4 @@
-"""Alpha compositing of occupancies or densities along a ray (GOF, section 3.1; NeRF, equation 3)."""
+"""Alpha compositing along a ray (GOF, section 3.1; NeRF, equation 3)."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gan3d_ns.model_components.surface import SurfaceHits
+
 TRANSMITTANCE_EPSILON = 1e-10
 ACCUMULATION_EPSILON = 1e-5
-LAST_INTERVAL = 1e10
-"""The last density sample is taken to extend to infinity."""
+HALF = 0.5
 
 Background = Literal["black", "white", "last-sample"]
-
-
-def occupancy_alphas(logits: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample"]:
-    """sigmoid(logit): opacity does not depend on the spacing of samples, so a window may shrink without a change."""
-    return torch.sigmoid(logits)
-
-
-def density_alphas(
-    densities: Float[Tensor, "*batch sample"], distances: Float[Tensor, "*batch sample"]
-) -> Float[Tensor, "*batch sample"]:
-    """1 - exp(-delta * relu(density)) with the distance to the next sample as delta."""
-    deltas = F.pad(distances[..., 1:] - distances[..., :-1], (0, 1), value=LAST_INTERVAL)
-    return 1.0 - torch.exp(-deltas * torch.relu(densities))
-
-
-def alphas_of(
-    geometry: Literal["occupancy", "density"],
-    values: Float[Tensor, "*batch sample"],
-    distances: Float[Tensor, "*batch sample"],
-) -> Float[Tensor, "*batch sample"]:
-    """Opacity of each sample for either kind of geometry."""
-    return occupancy_alphas(values) if geometry == "occupancy" else density_alphas(values, distances)
 
 
 def compositing_weights(alphas: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample"]:
@@ -74,3 +53,24 @@ def depth_variance(
     deviation = distances - expected_depth(weights, distances)[..., None]
     total = (weights.sum(dim=-1) + ACCUMULATION_EPSILON) * ((count - 1) / count)
     return (weights * deviation.square()).sum(dim=-1) / total
+
+
+def median_surface(
+    weights: Float[Tensor, "*batch sample"], distances: Float[Tensor, "*batch sample"], miss_depth: float
+) -> SurfaceHits:
+    """Where half of a ray's light is absorbed, for matter without a sharp surface; a miss where less ever is.
+
+    Each sample's opacity is spread over the interval up to the next one as a constant density; the last one's lies at
+    its distance.
+    """
+    absorbed = weights.cumsum(dim=-1)
+    hit = absorbed[..., -1] >= HALF
+    index = (absorbed < HALF).sum(dim=-1, keepdim=True).clamp(max=weights.shape[-1] - 1)
+    after = 1.0 - absorbed.gather(-1, index)
+    before = after + weights.gather(-1, index)
+    # Transmittance falls exponentially inside the interval: from before to after, through one half.
+    fall = torch.log(before / after.clamp(min=TRANSMITTANCE_EPSILON)).clamp(min=TRANSMITTANCE_EPSILON)
+    share = (torch.log(before.clamp(min=HALF) / HALF) / fall).clamp(0.0, 1.0)
+    intervals = F.pad(distances[..., 1:] - distances[..., :-1], (0, 1))
+    depth = distances.gather(-1, index) + share * intervals.gather(-1, index)
+    return SurfaceHits(torch.where(hit, depth.squeeze(-1), miss_depth), hit)

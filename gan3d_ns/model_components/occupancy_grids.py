@@ -7,7 +7,7 @@ in occupied cells; elsewhere a dense look-up answers the same question.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Type
+from typing import Type
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.model_components.geometry import Geometry
 from gan3d_ns.model_components.packing import pack_rows
 from gan3d_ns.model_components.sampling import GeometryFunction, sample_positions
 
 FREE_VALUE = -20.0
-"""Stands for the geometry of free space: an opacity of 2e-9 as a logit and of 0 as a density."""
+"""Stands for the geometry of free space: an opacity of 2e-9 as a logit, and of that or 0 as a density."""
 COARSE_RESOLUTION = 32
 """Cells on each axis in which a latent grid looks for the object before it measures it."""
 FREE_SHARE = 0.2
@@ -198,11 +199,18 @@ class PriorGrid(OccupancyGrid):
 
     @torch.no_grad()
     def update(
-        self, generative_field: GenerativeField, styles: Styles, spacing: float, randomness: torch.Generator
+        self,
+        generative_field: GenerativeField,
+        geometry: Geometry,
+        styles: Styles,
+        spacing: float,
+        randomness: torch.Generator,
     ) -> None:
         """One look at the field, by nerfacc's rule: occupancy <- max(decay * occupancy, opacity at a random point).
 
         Args:
+            generative_field: the field in training.
+            geometry: how its values are read.
             styles: objects of this step; the maximum is taken over the first ``num_latents`` of them.
             spacing: length over which a density makes its opacity, in world units.
             randomness: draws the seed of the look.
@@ -215,11 +223,7 @@ class PriorGrid(OccupancyGrid):
             parts = []
             for chunk in points.split(max(1, CHUNK_SIZE // len(some))):
                 values = generative_field.geometry_logits(chunk.expand(len(some), -1, 3), some)
-                if generative_field.geometry == "occupancy":
-                    opacity = torch.sigmoid(values)
-                else:
-                    opacity = 1.0 - torch.exp(-spacing * torch.relu(values))
-                parts.append(opacity.amax(dim=0).float())
+                parts.append(geometry.opacity(values, spacing).amax(dim=0).float())
             return torch.cat(parts)[:, None]
 
         seed = int(torch.randint(2**31, (1,), generator=randomness, device=randomness.device))
@@ -278,7 +282,8 @@ class LatentGridConfig:
     resolution: int = 64
     """Cells on each axis; more follow the surface more closely and take longer to make (their cube)."""
     visible_weight: float = 0.05
-    """Samples that count for less in a pixel are not asked for their colour; smaller is slower and closer."""
+    """Samples that count for less beside their ray's strongest are not asked for their colour; smaller is slower and
+    closer."""
 
     def __post_init__(self) -> None:
         if self.resolution < 2 or not 0.0 <= self.visible_weight < 0.5:
@@ -296,7 +301,7 @@ class LatentGrid(OccupancyGrid):
 
     Args:
         geometry_at: the object's geometry.
-        geometry: what its values mean.
+        geometry: how its values are read.
         radius: half the side of the cube around the origin that may be looked at, in world units.
         config: resolution and what counts as visible.
         device: where the lattice lives.
@@ -305,13 +310,13 @@ class LatentGrid(OccupancyGrid):
     def __init__(
         self,
         geometry_at: GeometryFunction,
-        geometry: Literal["occupancy", "density"],
+        geometry: Geometry,
         radius: float,
         config: LatentGridConfig,
         device: torch.device,
     ) -> None:
-        free = torch.logit(torch.tensor(FREE_SHARE * config.visible_weight)) if geometry == "occupancy" else 0.0
-        limit = max(float(free), FREE_VALUE)
+        free = FREE_SHARE * config.visible_weight
+        limit = geometry.value_of(free) if free > 0 else FREE_VALUE
         whole = torch.full((3,), -radius, device=device), torch.full((3,), radius, device=device)
         coarse = min(COARSE_RESOLUTION, config.resolution)
         lower, upper = bounds_of(occupied_cells(lattice_of(geometry_at, *whole, coarse), limit), *whole)

@@ -6,7 +6,6 @@ by evaluating the field again around the surface, not through the depth.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +14,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-THRESHOLD_MARGIN = 1e-4
-"""Occupancy thresholds are clipped to [1e-4, 1 - 1e-4] before the logit is taken (released code)."""
 SLOPE_EPSILON = 1e-12
 
 
@@ -26,12 +23,6 @@ class SurfaceHits:
 
     depth: Float[Tensor, "*batch"]
     hit: Bool[Tensor, "*batch"]
-
-
-def logit_level(occupancy_threshold: float) -> float:
-    """log(tau / (1 - tau)) of an occupancy threshold in [0, 1]; 0 for one half."""
-    tau = min(max(occupancy_threshold, THRESHOLD_MARGIN), 1.0 - THRESHOLD_MARGIN)
-    return math.log(tau / (1.0 - tau))
 
 
 @dataclass(frozen=True)

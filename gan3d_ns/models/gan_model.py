@@ -22,6 +22,7 @@ from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
+from gan3d_ns.model_components.geometry import Density
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -29,7 +30,11 @@ from gan3d_ns.model_components.occupancy_grids import (
     PriorGrid,
     PriorGridConfig,
 )
-from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
+from gan3d_ns.model_components.ray_samplers import (
+    RaySampler,
+    SurfaceWindowSamplerConfig,
+    VolumeSamplerConfig,
+)
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
@@ -60,13 +65,22 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
     """Box and first surface of the tri-plane and hash fields; film-siren has its own."""
+    geometry: Literal["occupancy", "density"] = "occupancy"
+    """occupancy: GOF, a surface is searched for and sampled in a shrinking window. density: a radiance field as pi-GAN
+    and GRAF, sampled over the whole ray. The field stays the same: this flag is GOF against pi-GAN."""
     sampler: SurfaceWindowSamplerConfig = dataclasses.field(default_factory=SurfaceWindowSamplerConfig)
-    """GOF's search for the surface and the samples around it."""
+    """GOF's search for the surface and the samples around it; for occupancy."""
+    volume_sampler: VolumeSamplerConfig = dataclasses.field(default_factory=VolumeSamplerConfig)
+    """Samples over the whole ray; for density."""
+    density: Density = dataclasses.field(default_factory=Density)
+    """How values are read as a density."""
     pose_prior: PosePriorConfig = dataclasses.field(default_factory=PosePriorConfig)
     """Where the cameras of the pictures stand."""
     background: Background = "black"
     """What rays show that meet nothing: match your pictures. Black also suits photographs, whose background becomes
     part of the surface."""
+    eval_background: Optional[Background] = None
+    """Another background for what is shown and exported; last-sample closes photographs (pi-GAN). None: the same."""
     prior_grid: PriorGridConfig = dataclasses.field(default_factory=PriorGridConfig)
     """Skips space that no object fills, while training."""
     latent_grid: LatentGridConfig = dataclasses.field(default_factory=LatentGridConfig)
@@ -124,7 +138,7 @@ class PseudoDistanceField(nn.Module):
         """Pseudo-distance in world units at world positions."""
         (model,) = self._model
         styles, points = model.current_styles(), positions[None]
-        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.sampler.level
+        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.geometry.level
         gradient = model.shown_generator.field.logit_gradient(points, styles)
         return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]
 
@@ -143,6 +157,7 @@ class GanModel(Model):
         self.pose_prior: PosePrior = config.pose_prior.setup()
         self.generator = self.build_generator()
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
         self.latent = LatentControls(config.seed, config.truncation)
         self.guard = RenderGuard()
@@ -163,7 +178,14 @@ class GanModel(Model):
             "hash": (config.hash_grid, shape),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
-        return Generator(generative_field, config.sampler.setup(), config.background)
+        return Generator(generative_field, self.build_sampler(), config.background)
+
+    def build_sampler(self) -> RaySampler:
+        """The sampler of the chosen geometry."""
+        config = self.config
+        if config.geometry == "occupancy":
+            return config.sampler.setup()
+        return config.volume_sampler.setup(geometry=config.density)
 
     @property
     def shown_generator(self) -> Generator:
@@ -215,7 +237,7 @@ class GanModel(Model):
             field = self.shown_generator.field
             shown.grid = LatentGrid(
                 lambda positions: field.geometry_logits(positions, shown.styles),
-                field.geometry,
+                self.shown_generator.geometry,
                 self.seen_radius,
                 config,
                 self.device,
@@ -227,8 +249,7 @@ class GanModel(Model):
 
         A new latent in a small picture, as while a slider moves, would cost more with a lattice than without.
         """
-        config, sampler = self.config.latent_grid, self.config.sampler
-        queries = sampler.num_coarse_samples + sampler.num_root_steps + sampler.num_window_samples
+        config, queries = self.config.latent_grid, self.shown_generator.sampler.num_queries
         if config.enabled and self.shown_object().num_rays * queries > (config.resolution + 1) ** 3:
             return self.latent_grid()
         return self.training_grid()

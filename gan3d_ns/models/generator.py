@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.model_components.compositing import (
     Background,
-    alphas_of,
     composite_colour,
     compositing_weights,
     expected_depth,
 )
+from gan3d_ns.model_components.geometry import Geometry
 from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, LatentGrid, OccupancyGrid
 from gan3d_ns.model_components.packing import PackedRows, pack_rows
-from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler
+from gan3d_ns.model_components.ray_samplers import RaySampler
 from gan3d_ns.model_components.sampling import points_at, sample_positions
 from gan3d_ns.model_components.surface import SurfaceHits
 
@@ -48,13 +48,13 @@ class RenderOutput:
     geometry_values: Float[Tensor, "batch ray sample"]
     """Occupancy logits or densities of the samples, with gradient while training."""
 
-    def unpacked(self, packed: PackedRows, background: Background, sampler: SurfaceWindowSampler) -> RenderOutput:
+    def unpacked(self, packed: PackedRows, background: Background, sampler: RaySampler) -> RenderOutput:
         """The output of rays of which these were kept; the others saw nothing, at distance 0."""
         return RenderOutput(
             rgb=packed.unpack(self.rgb, fill=1.0 if background == "white" else 0.0),
             accumulation=packed.unpack(self.accumulation),
             depth=packed.unpack(self.depth),
-            surface_depth=packed.unpack(self.surface_depth, fill=sampler.config.miss_depth),
+            surface_depth=packed.unpack(self.surface_depth, fill=sampler.miss_depth),
             hit=packed.unpack(self.hit, fill=False),
             distances=packed.unpack(self.distances),
             weights=packed.unpack(self.weights),
@@ -99,18 +99,23 @@ class Generator(nn.Module):
 
     Args:
         field: the generative field.
-        sampler: chooses the distances that are composited.
+        sampler: chooses the distances that are composited, and says how the field's values are read.
         background: what a ray shows behind matter.
     """
 
     mean_code: Float[Tensor, "code"]
 
-    def __init__(self, field: GenerativeField, sampler: SurfaceWindowSampler, background: Background) -> None:
+    def __init__(self, field: GenerativeField, sampler: RaySampler, background: Background) -> None:
         super().__init__()
         self.field = field
         self.sampler = sampler
         self.background: Background = background
         self.register_buffer("mean_code", torch.zeros(field.code_dim))
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the field's values are read."""
+        return self.sampler.geometry
 
     @torch.no_grad()
     def update_mean_code(self, generator: torch.Generator, num_latents: int = MEAN_CODE_SAMPLES) -> None:
@@ -158,12 +163,12 @@ class Generator(nn.Module):
         distances, hits = self.sampler(
             rays,
             geometry_at,
-            geometry=self.field.geometry,
             jitter=jitter,
             fine_uniforms=fine_uniforms,
             grid=grid,
         )
-        return self.composite(styles, rays, distances, hits, grid)
+        noise = self.sampler.value_noise(distances, jitter) if jitter is not None else None
+        return self.composite(styles, rays, distances, hits, grid, noise)
 
     @torch.no_grad()
     def render_lattice(self, styles: Styles, rays: RayBundle, grid: LatentGrid, surface_only: bool) -> RenderOutput:
@@ -177,14 +182,15 @@ class Generator(nn.Module):
         coarse, values, hits = self.sampler.search(rays, grid.geometry_logits, grid)
         if surface_only:
             return self.render_surface(styles, rays, hits).unpacked(packed, self.background, self.sampler)
-        alphas, limit = alphas_of(self.field.geometry, values, coarse), grid.config.visible_weight
-        inner, packed = packed.narrowed(hits.hit | (alphas.amax(dim=-1) > limit) | everything)
+        alphas, limit = self.geometry.alphas(values, coarse), grid.config.visible_weight
+        inner, packed = packed.narrowed(hits.hit | (compositing_weights(alphas).sum(dim=-1) > limit) | everything)
         rays, hits = pack_rays(rays, inner), SurfaceHits(inner.pack(hits.depth), inner.pack(hits.hit))
         distances = self.sampler.around(rays, hits, inner.pack(coarse), inner.pack(alphas))
         positions = sample_positions(rays, distances)
         values = grid.geometry_logits(positions.flatten(1, 2)).unflatten(1, distances.shape[1:])
-        weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
-        visible = weights > limit
+        weights = compositing_weights(self.geometry.alphas(values, distances))
+        seen = weights.sum(dim=-1, keepdim=True) > limit
+        visible = seen & (weights > limit * weights.amax(dim=-1, keepdim=True))
         if self.background == "last-sample":
             visible[..., -1] = True
         colours = self.colours_where(styles, rays, distances, visible)
@@ -192,6 +198,7 @@ class Generator(nn.Module):
         counted = torch.where(visible, weights, 0.0)
         share = weights.sum(dim=-1, keepdim=True) / counted.sum(dim=-1, keepdim=True).clamp(min=SMALLEST_SHARE)
         rgb = composite_colour(counted * share, colours, self.background)
+        hits = self.sampler.seen_surface(hits, weights, distances)
         return composited(rgb, values, weights, distances, hits).unpacked(packed, self.background, self.sampler)
 
     @torch.no_grad()
@@ -199,7 +206,7 @@ class Generator(nn.Module):
         """The colour at the surface alone, as if matter were opaque and nothing floated in front of it."""
         colours = self.colours_where(styles, rays, hits.depth[..., None], hits.hit[..., None])
         weights = hits.hit[..., None].to(colours.dtype)
-        values = torch.where(hits.hit, self.sampler.level, FREE_VALUE)[..., None]
+        values = torch.where(hits.hit, self.geometry.level, FREE_VALUE)[..., None]
         rgb = composite_colour(weights, colours, self.background)
         return composited(rgb, values, weights, hits.depth[..., None], hits)
 
@@ -210,11 +217,18 @@ class Generator(nn.Module):
         distances: Float[Tensor, "batch ray sample"],
         hits: SurfaceHits,
         grid: OccupancyGrid | None = None,
+        noise: Float[Tensor, "batch ray sample"] | None = None,
     ) -> RenderOutput:
-        """Evaluates the field at increasing ``distances`` along the rays, with gradient, and composites it."""
+        """Evaluates the field at increasing ``distances`` along the rays, with gradient, and composites it.
+
+        ``noise`` is added to the geometry's values, as densities want it in training.
+        """
         values, colours = self.query(styles, rays, distances, grid)
-        weights = compositing_weights(alphas_of(self.field.geometry, values, distances))
+        if noise is not None:
+            values = values + noise
+        weights = compositing_weights(self.geometry.alphas(values, distances))
         rgb = composite_colour(weights, colours, self.background)
+        hits = self.sampler.seen_surface(hits, weights, distances)
         return composited(rgb, values, weights, distances, hits)
 
     def query(

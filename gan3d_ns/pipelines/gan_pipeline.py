@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 
+from gan3d_ns.cameras.patches import Patches, draw_patches
 from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
 from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
@@ -19,6 +20,7 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.packing import pack_rows
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.gan_model import GanModel, GanModelConfig
@@ -104,6 +106,23 @@ class StepPlan:
     penalise: bool
     """Whether this step carries the gradient penalties."""
     batch_split: int = 1
+    patch_size: Optional[int] = None
+    """Side of the patches that are shown in place of whole pictures."""
+    smallest_patch: float = 1.0
+    """Smallest side of a patch over that of its picture."""
+    density_noise: float = 0.0
+    """Standard deviation of the noise on the raw values of densities."""
+
+    @property
+    def side(self) -> int:
+        """Side of what the discriminator is shown, in pixels."""
+        return self.patch_size or self.resolution
+
+    def draw_patches(self, count: int, randomness: torch.Generator) -> Optional[Patches]:
+        """Random patches for ``count`` pictures, where patches are shown."""
+        if self.patch_size is None:
+            return None
+        return draw_patches(count, self.patch_size, self.smallest_patch, randomness)
 
     def parts(self) -> List[slice]:
         """The pictures of the batch in ``batch_split`` parts, as equal as they can be."""
@@ -123,9 +142,15 @@ class Draw:
     """The rays whose normals are compared with a neighbour's, the same in every picture."""
     neighbour_offsets: Float[Tensor, "batch compared 3"]
     """From the surface points of these rays to the neighbours, in world units."""
+    side: int
+    """Side of each picture in pixels."""
+    patches: Optional[Patches] = None
+    """The part of each picture's frame that is drawn; None: all of it."""
 
     def __getitem__(self, part: slice) -> "Draw":
-        return Draw(self.latents[part], self.poses[part], self.compared_rays, self.neighbour_offsets[part])
+        patches = None if self.patches is None else self.patches[part]
+        offsets = self.neighbour_offsets[part]
+        return Draw(self.latents[part], self.poses[part], self.compared_rays, offsets, self.side, patches)
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -137,6 +162,8 @@ class Found:
 
     distances: Float[Tensor, "batch ray sample"]
     hits: SurfaceHits
+    noise: Optional[Float[Tensor, "batch ray sample"]] = None
+    """What is added to the geometry's values at these distances."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +228,16 @@ class GanPipeline(VanillaPipeline):
         return model
 
     def set_window(self, half_width: float) -> None:
-        """Sets the half width of the sampled window, in world units, for the generator and its average."""
+        """Sets the half width of the sampled window, where there is one, for the generator and its average."""
         for generator in (self.model.generator, self.model.generator_ema):
-            generator.sampler.half_width.fill_(half_width)
+            if isinstance(generator.sampler, SurfaceWindowSampler):
+                generator.sampler.half_width.fill_(half_width)
+
+    def set_density_noise(self, std: float) -> None:
+        """Sets the standard deviation of the noise on raw values that densities are trained with."""
+        sampler = self.model.generator.sampler
+        if isinstance(sampler, VolumeSampler):
+            sampler.noise_std = std
 
     def release_geometry(self, amount: float) -> None:
         """Sets how far geometry may leave the field's start shape, for the generator and its average."""
@@ -218,16 +252,16 @@ class GanPipeline(VanillaPipeline):
         """
         grid, model = self.model.prior_grid, self.model
         if grid is not None and step % grid.config.update_interval == 0:
-            prior, samples = model.config.pose_prior, model.config.sampler.num_coarse_samples
-            spacing = (prior.far - prior.near) / (samples - 1)
-            grid.update(model.generator.field, fakes.styles, spacing, randomness)
+            prior, generator = model.config.pose_prior, model.generator
+            spacing = (prior.far - prior.near) / (generator.sampler.num_coarse_samples - 1)
+            grid.update(generator.field, generator.geometry, fakes.styles, spacing, randomness)
 
-    def draw(self, count: int, resolution: int, randomness: torch.Generator) -> Draw:
-        """Random latents, poses, and neighbours for the normals of ``count`` pictures."""
+    def draw(self, count: int, side: int, randomness: torch.Generator, patches: Optional[Patches] = None) -> Draw:
+        """Random latents, poses, and neighbours for the normals of ``count`` pictures of ``side`` x ``side`` pixels."""
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
         poses = self.model.pose_prior.sample(count, randomness, device=self.device)
-        num_rays = resolution**2
+        num_rays = side**2
         rays = torch.arange(num_rays, device=device)
         if config.normal_weight == 0:
             rays = rays[:0]
@@ -235,43 +269,56 @@ class GanPipeline(VanillaPipeline):
             compared = max(1, round(config.normal_ray_fraction * num_rays))
             rays = torch.randperm(num_rays, generator=randomness, device=device)[:compared]
         origins = torch.zeros(count, rays.shape[0], 3, device=device)
-        return Draw(latents, poses, rays, losses.neighbour_points(origins, config.normal_distance, randomness))
+        offsets = losses.neighbour_points(origins, config.normal_distance, randomness)
+        return Draw(latents, poses, rays, offsets, side, patches)
 
-    def rays(self, draw: Draw, resolution: int) -> RayBundle:
+    def draw_batch(self, plan: StepPlan, randomness: torch.Generator) -> Draw:
+        """What a step's pictures are drawn from."""
+        patches = plan.draw_patches(plan.batch_size, randomness)
+        return self.draw(plan.batch_size, plan.side, randomness, patches)
+
+    def real_batch(self, plan: StepPlan, randomness: torch.Generator) -> Float[Tensor, "batch 3 side side"]:
+        """The step's real pictures, or the patches of them that are shown."""
+        real = self.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
+        patches = plan.draw_patches(len(real), randomness)
+        return real if patches is None else patches.of(real)
+
+    def rays(self, draw: Draw) -> RayBundle:
         """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
         with losses.full_precision(draw.poses):
-            return self.model.pose_prior.rays(draw.poses, resolution)
+            if draw.patches is None:
+                return self.model.pose_prior.rays(draw.poses, draw.side)
+            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates())
 
     @torch.no_grad()
-    def search(self, draw: Draw, resolution: int, randomness: torch.Generator) -> Found:
+    def search(self, draw: Draw, randomness: torch.Generator) -> Found:
         """The distances that each picture's rays will be composited at, jittered, and its surface."""
-        generator, rays = self.model.generator, self.rays(draw, resolution)
+        generator, rays = self.model.generator, self.rays(draw)
         styles, field_ = generator.styles(draw.latents), generator.field
         distances, hits = generator.sampler(
             rays,
             lambda positions: field_.geometry_logits(positions, styles),
-            geometry=field_.geometry,
             jitter=randomness,
             grid=self.model.training_grid(),
         )
-        return Found(distances, hits)
+        return Found(distances, hits, generator.sampler.value_noise(distances, randomness))
 
     def search_parts(self, draw: Draw, plan: StepPlan, randomness: torch.Generator) -> List[Optional[Found]]:
         """The search of each part of a batch, before any is rendered; None for a batch that is rendered as a whole."""
         parts = plan.parts()
         if len(parts) == 1:
             return [None]
-        return [self.search(draw[part], plan.resolution, randomness) for part in parts]
+        return [self.search(draw[part], randomness) for part in parts]
 
-    def render(self, draw: Draw, resolution: int, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
+    def render(self, draw: Draw, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
-        generator, rays = self.model.generator, self.rays(draw, resolution)
+        generator, rays = self.model.generator, self.rays(draw)
         styles, grid = generator.styles(draw.latents), self.model.training_grid()
         if found is None:
             render = generator.render(styles, rays, jitter=randomness, grid=grid)
         else:
-            render = generator.composite(styles, rays, found.distances, found.hits, grid)
-        return Fakes(images_of(render.rgb, resolution), draw, styles, rays, render)
+            render = generator.composite(styles, rays, found.distances, found.hits, grid, found.noise)
+        return Fakes(images_of(render.rgb, draw.side), draw, styles, rays, render)
 
     def scaled_to_batch(
         self, terms: Dict[str, Float[Tensor, ""]], part: slice, draw: Draw, found: List[Optional[Found]]
@@ -291,7 +338,7 @@ class GanPipeline(VanillaPipeline):
 
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
-        return self.render(self.draw(count, resolution, randomness), resolution, randomness)
+        return self.render(self.draw(count, resolution, randomness), randomness)
 
     def discriminator_losses(
         self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Pictures
@@ -336,7 +383,7 @@ class GanPipeline(VanillaPipeline):
         terms = {"g_adversarial": adversarial}
         if on_fake.pose is not None and config.pose_weight > 0:
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
-        if self.model.generator.field.geometry == "occupancy" and plan.opacity_weight > 0:
+        if self.model.generator.geometry.kind == "occupancy" and plan.opacity_weight > 0:
             terms["g_opacity"] = plan.opacity_weight * losses.opacity_prior(fakes.render.geometry_values)
         if config.coverage_weight > 0:
             terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()

@@ -56,7 +56,7 @@ class ExportMesh:
         folder = self.output_dir or self.load_config.parent / "meshes"
         extraction = MeshExtractionConfig(
             resolution=self.resolution,
-            level=model.shown_generator.sampler.level if self.level is None else self.level,
+            level=model.shown_generator.geometry.level if self.level is None else self.level,
             largest_only=self.largest_component,
         )
         metadata = {"method": config.method_name, "step": str(step), "truncation": f"{self.truncation:g}"}

@@ -41,7 +41,7 @@ def test_exact_for_a_ball(ball: Any) -> None:
 def logits_at(pipeline: Any, points: Tensor) -> Tensor:
     model = pipeline.model
     logits = model.shown_generator.field.geometry_logits(points[None], model.current_styles())[0]
-    return (logits - model.shown_generator.sampler.level).detach()
+    return (logits - model.shown_generator.geometry.level).detach()
 
 
 def distance_at(pipeline: Any, points: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from analytic_field import BallField
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.errors import UserError
+from gan3d_ns.model_components.geometry import Density, Geometry, Occupancy
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -22,6 +23,7 @@ from gan3d_ns.models.generator import Generator
 
 RADIUS = 0.2
 SIDE = 24
+OCCUPANCY = Occupancy()
 
 
 def generator_of(field: BallField, num_fine: int = 6, half_width: float = 0.02) -> Generator:
@@ -35,13 +37,15 @@ def rays_of(num_views: int, device: str = "cpu"):
     return prior.rays(prior.sample(num_views, torch.Generator().manual_seed(1), device), SIDE)
 
 
-def measured_grid(field: BallField, centres: torch.Tensor, num_updates: int = 2, **settings) -> PriorGrid:
+def measured_grid(
+    field: BallField, centres: torch.Tensor, geometry: Geometry = OCCUPANCY, num_updates: int = 2, **settings
+) -> PriorGrid:
     """A grid that has looked at balls around the given centres often enough to be used."""
     config = PriorGridConfig(enabled=True, resolution=32, update_interval=1, warmup_steps=num_updates, **settings)
     grid = config.setup(radius=RADIUS).to(centres.device)
     for index in range(num_updates):
         randomness = torch.Generator(device=centres.device).manual_seed(index)
-        grid.update(field, field.condition(centres), 0.03, randomness)
+        grid.update(field, geometry, field.condition(centres), 0.03, randomness)
     return grid
 
 
@@ -120,12 +124,12 @@ def test_an_object_that_moves_into_skipped_space_is_found_again() -> None:
     truth = generator.render(field.condition(there), rays)
     assert not generator.render(field.condition(there), rays, grid=grid).hit.any()
     for index in range(12):
-        grid.update(field, field.condition(there), 0.03, torch.Generator().manual_seed(100 + index))
+        grid.update(field, OCCUPANCY, field.condition(there), 0.03, torch.Generator().manual_seed(100 + index))
     found = generator.render(field.condition(there), rays, grid=grid)
     assert torch.equal(found.hit, truth.hit)
     torch.testing.assert_close(found.rgb, truth.rgb, atol=1e-4, rtol=0)
     for index in range(300):
-        grid.update(field, field.condition(there), 0.03, torch.Generator().manual_seed(1000 + index))
+        grid.update(field, Occupancy(), field.condition(there), 0.03, torch.Generator().manual_seed(1000 + index))
     assert not bool(grid.occupied(here)), "space that matter has left is skipped in the end"
 
 
@@ -134,7 +138,9 @@ def test_every_object_of_the_family_is_kept() -> None:
     grid = measured_grid(field, torch.randn(4, 3) * 0.04, num_updates=4)
     centres = torch.randn(60, 3) * 0.04
     for start in range(0, 60, 4):
-        grid.update(field, field.condition(centres[start : start + 4]), 0.03, torch.Generator().manual_seed(start))
+        grid.update(
+            field, Occupancy(), field.condition(centres[start : start + 4]), 0.03, torch.Generator().manual_seed(start)
+        )
     assert grid.occupied(centres[30:]).float().mean() > 0.95
     assert grid.occupied_fraction < 0.6
 
@@ -157,7 +163,7 @@ def test_nothing_is_skipped_before_the_warm_up_is_over() -> None:
     readiness = []
     for index in range(4):
         readiness.append(grid.ready)
-        grid.update(field, field.condition(centres), 0.03, torch.Generator().manual_seed(index))
+        grid.update(field, Occupancy(), field.condition(centres), 0.03, torch.Generator().manual_seed(index))
     assert readiness == [False, False, False, True]
     grid.reset()
     assert not grid.ready and not grid.cells.any()
@@ -165,8 +171,7 @@ def test_nothing_is_skipped_before_the_warm_up_is_over() -> None:
 
 def test_a_density_counts_by_the_opacity_of_a_step() -> None:
     field, centres = BallField(slope=2000.0), torch.zeros(1, 3)
-    field.geometry = "density"
-    grid = measured_grid(field, centres)
+    grid = measured_grid(field, centres, Density())
     assert bool(grid.occupied(centres)) and grid.occupied_fraction < 0.1
 
 
@@ -191,14 +196,14 @@ def lattice_of(field: BallField, centre: torch.Tensor, **settings) -> LatentGrid
     styles = field.condition(centre)
     config = LatentGridConfig(**settings)
     return LatentGrid(
-        lambda points: field.geometry_logits(points, styles), field.geometry, RADIUS, config, torch.device("cpu")
+        lambda points: field.geometry_logits(points, styles), OCCUPANCY, RADIUS, config, torch.device("cpu")
     )
 
 
 def test_a_lattice_repeats_a_linear_field() -> None:
     weights = torch.tensor([3.0, -2.0, 1.0])
     grid = LatentGrid(
-        lambda points: points @ weights, "occupancy", RADIUS, LatentGridConfig(resolution=7), torch.device("cpu")
+        lambda points: points @ weights, OCCUPANCY, RADIUS, LatentGridConfig(resolution=7), torch.device("cpu")
     )
     positions = (torch.rand(1, 400, 3) * 2 - 1) * RADIUS
     torch.testing.assert_close(grid.geometry_logits(positions), positions @ weights, atol=2e-5, rtol=0)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gan3d_ns.model_components.surface import first_crossing, logit_level, refine_root
+from gan3d_ns.model_components.surface import first_crossing, refine_root
 
 
 def crossing_of(values: list[float]):
@@ -31,12 +31,6 @@ def test_first_entry_wins() -> None:
 )
 def test_misses(values: list[float], reason: str) -> None:
     assert not crossing_of(values).hit, reason
-
-
-def test_level_is_the_clipped_logit() -> None:
-    assert logit_level(0.5) == 0.0
-    assert logit_level(0.9) == pytest.approx(math.log(9.0))
-    assert logit_level(0.0) == pytest.approx(math.log(1e-4 / (1 - 1e-4)))
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])

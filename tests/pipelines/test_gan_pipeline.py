@@ -153,9 +153,9 @@ def test_rays_do_not_know_of_autocast(make_pipeline: MakePipeline) -> None:
     """Directions in half precision would be pixels apart."""
     pipeline = make_pipeline()
     draw = pipeline.draw(BATCH, RESOLUTION, randomness())
-    exact = pipeline.rays(draw, RESOLUTION)
+    exact = pipeline.rays(draw)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rays = pipeline.rays(draw, RESOLUTION)
+        rays = pipeline.rays(draw)
     assert torch.equal(rays.directions, exact.directions)
     assert torch.equal(rays.origins, exact.origins)
 
@@ -323,7 +323,7 @@ def test_a_split_batch_gives_the_gradient_of_the_whole_one(
         found = pipeline.search_parts(draw, plan, drawn)
         sums: dict[str, float] = {}
         for part, search in zip(plan.parts(), found, strict=True):
-            fakes = pipeline.render(draw[part], RESOLUTION, drawn, search)
+            fakes = pipeline.render(draw[part], drawn, search)
             terms = pipeline.generator_losses(plan, real[part], fakes)
             terms = pipeline.scaled_to_batch(terms, part, draw, found)
             total(terms).backward()
