@@ -1,0 +1,120 @@
+"""Reading the weights that published releases write, without running code from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from nerfstudio.configs.base_config import InstantiateConfig
+from torch import Tensor
+
+from gan3d_ns.errors import UserError
+
+ZIP_START, PICKLE_START = b"PK", b"\x80\x02"
+"""First bytes of what torch.save writes: a zip archive, before torch 1.6 a pickle."""
+
+# Stands for torch_ema's class while such a file is read: it takes the attributes and has no behaviour.
+_ShadowFile = type("ExponentialMovingAverage", (), {"__module__": "torch_ema.ema"})
+
+
+@dataclass(frozen=True)
+class Release:
+    """What messages say of a release's generator file, and how its state dict maps to a field of ours."""
+
+    name: str
+    """The method, as its authors call it."""
+    file: str
+    """Name of the file that holds the generator's state dict."""
+    field: str
+    """The release's name of the network."""
+    sizes: Callable[[Mapping[str, Tensor]], InstantiateConfig | None]
+    """The config of our field with the sizes of a state dict; None where the tensors that tell them are missing."""
+    translate: Callable[[str], str]
+    """Our parameter name for one of theirs; unknown names are returned as they are."""
+
+
+def read_plain(path: Path, release: Release) -> Any:
+    """What a file of torch.save holds, as long as that is tensors, numbers and containers, on the CPU.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it holds other objects, which run code when they are read.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; give the {release.file} of the {release.name} release.")
+    known = getattr(torch.serialization, "safe_globals", lambda classes: nullcontext())
+    try:
+        with known([_ShadowFile]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        with path.open("rb") as stream:
+            start = stream.read(2)
+        if start not in (ZIP_START, PICKLE_START):
+            raise UserError(f"{path} is not a file of torch.save ({path.stat().st_size} bytes).") from error
+        raise UserError(
+            f"{path} holds a pickled Python object instead of plain tensors; reading it could run any code, so it is "
+            "refused. Where you trust it, save its weights with the code that made it: "
+            f"torch.save(torch.load('{release.file}').state_dict(), 'plain.pth')."
+        ) from error
+    except (RuntimeError, EOFError, BadZipFile, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read ({path.stat().st_size} bytes): it is cut off; copy it again."
+        ) from error
+
+
+def fitting_state(state: Any, path: Path, release: Release) -> dict[str, Tensor]:
+    """The generator's state dict, checked against the field that its shapes describe.
+
+    Raises:
+        UserError: it is no state dict, or not that of the release's field.
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        kind = "a moving average" if isinstance(state, _ShadowFile) else f"a {type(state).__name__}"
+        raise UserError(f"{path} is {kind}, not the state dict of a {release.name} generator; give {release.file}.")
+    sizes = release.sizes(state)
+    own = dict(sizes.setup().named_parameters()) if sizes is not None else {}
+    found = {release.translate(name): (name, value.shape) for name, value in state.items()}
+    wrong = [name for key, (name, shape) in found.items() if key not in own or own[key].shape != shape]
+    missing = [key for key in own if key not in found]
+    if wrong or missing or not own:
+        raise UserError(
+            f"{path} is not the state dict of a {release.name} generator ({release.field}): {len(wrong)} of its "
+            f"{len(found)} tensors do not fit and {len(missing)} are missing, such as "
+            f"{', '.join((wrong + missing)[:4])}."
+        )
+    return dict(state)
+
+
+def generator_state(path: Path, release: Release) -> dict[str, Tensor]:
+    """The state dict in a file that holds nothing else (see `read_plain` and `fitting_state`)."""
+    return fitting_state(read_plain(path, release), path, release)
+
+
+def averaged_state(state: Mapping[str, Tensor], path: Path, release: Release) -> dict[str, Tensor]:
+    """The moving averages of the parameters under their names.
+
+    Args:
+        state: the generator's state dict, whose order is that of the parameters.
+        path: torch_ema's object as the releases of GOF and pi-GAN pickle it, or its state dict.
+        release: whose file it is.
+
+    Raises:
+        UserError: it cannot be read, or belongs to other parameters.
+    """
+    average = read_plain(path, release)
+    if isinstance(average, _ShadowFile):
+        average = vars(average)
+    shadow = average.get("shadow_params") if isinstance(average, Mapping) else None
+    if not isinstance(shadow, (list, tuple)) or [entry.shape for entry in shadow] != [
+        value.shape for value in state.values()
+    ]:
+        raise UserError(
+            f"{path} does not hold the moving averages of this generator (shadow_params of torch_ema, {len(state)} "
+            "tensors in the order of its parameters)."
+        )
+    return dict(zip(state, shadow, strict=True))
