@@ -15,9 +15,7 @@ ROUNDING = 1e-6
 FLAGS = "--pipeline.model.pose-prior"
 
 
-def framing_problem(
-    prior: PosePriorConfig, half_sides: Optional[tuple[float, float, float]] = None
-) -> Optional[str]:
+def framing_problem(prior: PosePriorConfig, half_sides: Optional[tuple[float, float, float]] = None) -> Optional[str]:
     """A sentence that says how near, far or the field of view miss the object, with the numbers; None where they fit.
 
     Args:

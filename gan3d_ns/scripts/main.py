@@ -10,11 +10,15 @@ from typing_extensions import Annotated
 
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.import_gof import ImportGof
+from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
 
 # A single subcommand is no union; tyro's own way round is a suppressed second one.
 Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None, tyro.conf.Suppress]]
-Gof = Union[Annotated[ImportGof, tyro.conf.subcommand("gof")], Annotated[None, tyro.conf.Suppress]]
+Release = Union[
+    Annotated[ImportGof, tyro.conf.subcommand("gof")],
+    Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
+]
 
 
 @dataclass
@@ -33,11 +37,10 @@ class Export:
 class Import:
     """Turn weights of a published release into a run."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[Gof]
+    what: tyro.conf.OmitSubcommandPrefixes[Release]
 
     def main(self) -> None:
         """Runs the chosen importer."""
-        assert self.what is not None
         self.what.main()
 
 
