@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks run | report | distil`."""
+"""The command: `python -m benchmarks run | report | distil | train`."""
 
 import tempfile
 import time
@@ -10,6 +10,7 @@ import tyro
 from typing_extensions import Annotated
 
 from benchmarks.distil import Distil
+from benchmarks.equal_time import Train
 from benchmarks.frames import FramesPart
 from benchmarks.growth import GrowthPart
 from benchmarks.machine import machine
@@ -182,6 +183,7 @@ Command = Union[
     Annotated[Run, tyro.conf.subcommand("run")],
     Annotated[Report, tyro.conf.subcommand("report")],
     Annotated[Distil, tyro.conf.subcommand("distil")],
+    Annotated[Train, tyro.conf.subcommand("train")],
 ]
 
 

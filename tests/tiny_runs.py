@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ SIZES: dict[str, Any] = {
     "pipeline.model.hash_grid.geometry.finest_resolution": 16,
     "pipeline.model.hash_grid.colour.num_levels": 3,
     "pipeline.model.hash_grid.colour.log2_table_size": 10,
+    "pipeline.model.nerf.shape_dim": 5,
+    "pipeline.model.nerf.appearance_dim": 4,
+    "pipeline.model.nerf.hidden_dim": 16,
+    "pipeline.model.nerf.num_layers": 3,
+    "pipeline.model.nerf.skip_layer": 1,
+    "pipeline.model.nerf.position_octaves": 3,
     "pipeline.model.latent_grid.resolution": 12,
     "pipeline.model.sampler.num_coarse_samples": 4,
     "pipeline.model.sampler.num_window_samples": 3,
@@ -90,6 +97,8 @@ def tiny_config(method_name: str, folder: Path, steps: int = 2, **overrides: Any
     for path, value in SIZES.items():
         set_path(config, path, value)
     config.curriculum = (CurriculumStage(0, RESOLUTION, 2),)
+    if config.patches.size is not None:
+        config.patches = dataclasses.replace(config.patches, size=RESOLUTION)
     config.data = write_pictures(folder / "pictures")
     config.output_dir, config.timestamp = folder / "outputs", "tiny"
     config.max_num_iterations = steps

@@ -10,7 +10,7 @@ horizon, up is positive. Every camera looks at the origin with +y up; camera fra
 
 import math
 from dataclasses import dataclass, field
-from typing import Dict, Literal, Optional, Type, Union
+from typing import Dict, Literal, Optional, Tuple, Type, Union
 
 import torch
 from jaxtyping import Float
@@ -57,6 +57,21 @@ class PosePriorConfig(InstantiateConfig):
     """Distance along the ray where the object's space begins. Must be positive and below far."""
     far: float = 1.12
     """Distance along the ray where the object's space ends."""
+    radius_spread: float = 0.0
+    """Half range of the cameras' distance, drawn evenly in training: radius +- spread. near and far are then those of
+    the most distant camera and move with the others, so that the same space is seen (GRAF)."""
+    planar_depth: bool = False
+    """near and far are depths along the optical axis, as GRAF's, so that they lie further out on slanted rays."""
+
+    @property
+    def largest_radius(self) -> float:
+        """Distance of the cameras that near and far belong to."""
+        return self.radius + self.radius_spread
+
+    @property
+    def farthest(self) -> float:
+        """Far of the most slanted ray."""
+        return self.far * math.sqrt(1.0 + 2.0 * math.tan(math.radians(self.fov_deg) / 2.0) ** 2 * self.planar_depth)
 
 
 def poses_from_degrees(
@@ -179,6 +194,16 @@ class PosePrior:
         pitch = poses[:, :1].clamp(POLE_MARGIN, math.pi - POLE_MARGIN)
         return torch.cat([pitch, poses[:, 1:]], dim=1).to(device)
 
+    def sample_radii(
+        self, num: int, generator: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
+    ) -> Optional[Float[Tensor, "num"]]:
+        """Camera distances in world units, drawn evenly within radius +- spread; None where all are the same."""
+        if self.config.radius_spread == 0:
+            return None
+        draw_device = generator.device if generator is not None else torch.device(device)
+        uniforms = 2.0 * torch.rand(num, generator=generator, device=draw_device) - 1.0
+        return (self.config.radius + self.config.radius_spread * uniforms).to(device)
+
     def camera_to_world(self, poses: Float[Tensor, "num 2"]) -> Float[Tensor, "num 3 4"]:
         """Camera-to-world matrices, columns (right, up, backward, position), at this prior's radius."""
         return poses_to_camera_to_world(poses, self.config.radius)
@@ -198,20 +223,28 @@ class PosePrior:
             camera_type=CameraType.PERSPECTIVE,
         )
 
-    def rays(self, poses: Float[Tensor, "num 2"], resolution: int) -> RayBundle:
+    def rays(
+        self, poses: Float[Tensor, "num 2"], resolution: int, radii: Optional[Float[Tensor, "num"]] = None
+    ) -> RayBundle:
         """One ray for each pixel, as a bundle of shape (num, resolution**2), row by row from the top left.
 
         Equal to `cameras(...).generate_rays(...)`, without the cost of a Cameras object. Directions have unit length;
-        pixel_area, nears and fars are filled. Gradients reach the poses.
+        pixel_area, nears and fars are filled. Gradients reach the poses. ``radii`` are those of :meth:`sample_radii`;
+        without them all cameras stand at the prior's radius.
         """
         _validate_resolution(resolution)
         grid = pixel_directions(resolution, self.config.fov_deg, poses.device, margin=1).to(poses.dtype)
         # Rotations keep lengths, so the pixel areas are those in the camera frame, for every pose.
         inner = grid[:-1, :-1]
         pixel_area = (grid[:-1, 1:] - inner).norm(dim=-1) * (grid[1:, :-1] - inner).norm(dim=-1)
-        return self._bundle(poses, inner.reshape(1, -1, 3), pixel_area.reshape(1, -1, 1))
+        return self._bundle(poses, inner.reshape(1, -1, 3), pixel_area.reshape(1, -1, 1), radii)
 
-    def rays_at(self, poses: Float[Tensor, "num 2"], coordinates: Float[Tensor, "num ray 2"]) -> RayBundle:
+    def rays_at(
+        self,
+        poses: Float[Tensor, "num 2"],
+        coordinates: Float[Tensor, "num ray 2"],
+        radii: Optional[Float[Tensor, "num"]] = None,
+    ) -> RayBundle:
         """Rays through given points of each frame, which spans [-1, 1] to the right and down, borders as in `rays`.
 
         The pixel area is each ray's equal share of the rectangle that they span.
@@ -220,26 +253,49 @@ class PosePrior:
         right, down = (half * coordinates).unbind(-1)
         local = torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
         spread = (coordinates.amax(dim=1) - coordinates.amin(dim=1)).prod(dim=-1) * half**2 / coordinates.shape[1]
-        return self._bundle(poses, local, spread[:, None, None].expand(*coordinates.shape[:2], 1))
+        return self._bundle(poses, local, spread[:, None, None].expand(*coordinates.shape[:2], 1), radii)
 
     def _bundle(
         self,
         poses: Float[Tensor, "num 2"],
         local: Float[Tensor, "views ray 3"],
         pixel_area: Float[Tensor, "views ray 1"],
+        radii: Optional[Float[Tensor, "num"]] = None,
     ) -> RayBundle:
         """Rays in the world for unit directions in the camera frame, of one view for all poses or of one for each."""
-        camera_to_world = self.camera_to_world(poses)
+        config, camera_to_world = self.config, self.camera_to_world(poses)
+        if radii is None:
+            radii = torch.full_like(poses[:, 0], config.radius)
         directions = local @ camera_to_world[:, :, :3].transpose(1, 2)
-        origins = camera_to_world[:, None, :, 3].expand_as(directions)
+        positions = radii[:, None] * camera_to_world[:, :, 2]
+        origins = positions[:, None].expand_as(directions)
         ones = torch.ones_like(directions[..., :1])
+        closer = (config.largest_radius - radii)[:, None, None]
+        stretch = 1.0 / -local[..., 2:] if config.planar_depth else ones
         return RayBundle(
             origins=origins,
             directions=directions,
             pixel_area=pixel_area.expand_as(ones),
-            nears=self.config.near * ones,
-            fars=self.config.far * ones,
+            nears=(config.near - closer) * stretch * ones,
+            fars=(config.far - closer) * stretch * ones,
         )
+
+
+def _graf_prior(
+    yaw_spread_deg: float, area: Tuple[float, float], fov_deg: float, radius_spread: float = 0.0
+) -> PosePriorConfig:
+    first, last = area
+    return PosePriorConfig(
+        distribution="spherical",
+        yaw_spread_deg=yaw_spread_deg,
+        elevation_mean_deg=90.0 - 90.0 * (first + last),
+        elevation_spread_deg=90.0 * (last - first),
+        fov_deg=fov_deg,
+        near=0.75,
+        far=1.25,
+        radius_spread=radius_spread,
+        planar_depth=True,
+    )
 
 
 POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
@@ -270,6 +326,12 @@ POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
         near=0.7,
         far=1.3,
     ),
+    # GRAF, released code, configs/*.yaml, with the radius 10 as our 1. Its v ~ U(a, b) with the polar angle
+    # arccos(1 - 2 v) is our fraction of the sphere's area, its azimuths centred at our front.
+    "graf-carla": _graf_prior(yaw_spread_deg=180.0, area=(0.0, 0.456422), fov_deg=30.0),
+    "graf-celeba": _graf_prior(yaw_spread_deg=45.0, area=(0.328990, 0.456422), fov_deg=10.0, radius_spread=0.05),
+    "graf-cats": _graf_prior(yaw_spread_deg=35.0, area=(0.328990, 0.456422), fov_deg=10.0),
+    "graf-cub": _graf_prior(yaw_spread_deg=180.0, area=(0.25, 0.543578), fov_deg=30.0, radius_spread=0.1),
     # The built-in procedural collection: all around, from just above the horizon to high above.
     "procedural": PosePriorConfig(
         distribution="uniform", yaw_spread_deg=180.0, elevation_mean_deg=30.0, elevation_spread_deg=25.0
@@ -284,6 +346,10 @@ def _validate(config: PosePriorConfig) -> None:
     if config.far <= config.near:
         raise UserError(
             f"far is {config.far} and near is {config.near}; set far above near, for example 1.12 and 0.88."
+        )
+    if not 0 <= config.radius_spread < config.near / 2:
+        raise UserError(
+            f"radius_spread is {config.radius_spread} and near {config.near}; set it to 0 or more, below near / 2."
         )
     if config.radius <= 0:
         raise UserError(f"radius is {config.radius}, but must be positive; the convention is 1.0.")

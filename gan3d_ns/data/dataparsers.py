@@ -45,7 +45,7 @@ class ImageCollectionDataParser(DataParser):
         prior = prior_config.setup()
         randomness = torch.Generator().manual_seed(VIEW_SEEDS.get(split, 0))
         poses = prior.sample(self.config.num_virtual_views, randomness)
-        half_side = max(prior_config.radius - prior_config.near, prior_config.far - prior_config.radius)
+        half_side = max(prior_config.largest_radius - prior_config.near, prior_config.far - prior_config.largest_radius)
         names: List[Path] = [Path(f"virtual_view_{index:03d}.png") for index in range(len(poses))]
         return DataparserOutputs(
             image_filenames=names,

@@ -164,7 +164,7 @@ class GanTrainer(Trainer):
         if stage.lr_generator is not None or self.config.mapping_lr_factor != 1.0:
             rates["mapping"] = generator_rate * self.config.mapping_lr_factor
         for name, rate in rates.items():
-            if rate is not None:
+            if rate is not None and name in self.optimizers.optimizers:
                 for group in self.optimizers.optimizers[name].param_groups:
                     group["lr"] = rate
 
@@ -206,7 +206,8 @@ class GanTrainer(Trainer):
             self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
             for name, term in terms.items():
                 generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
-        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, ["generator", "mapping"])
+        groups = [name for name in ("generator", "mapping") if name in self.optimizers.optimizers]
+        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
 
         scale = self.grad_scaler.get_scale()
         self.grad_scaler.update()

@@ -44,21 +44,27 @@ def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
     return [prior.yaw_mean_deg + spread * (2.0 * index / (count - 1) - 1.0) for index in range(count)]
 
 
-@torch.no_grad()
 def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: float, resolution: int) -> View:
     """The averaged generator's objects of ``seeds`` from one yaw, at the prior's mean elevation."""
+    selections = [LatentSelection(seed=seed, truncation=truncation) for seed in seeds]
+    return render_selections(model, selections, yaw_deg, resolution)
+
+
+@torch.no_grad()
+def render_selections(model: GanModel, selections: list[LatentSelection], yaw_deg: float, resolution: int) -> View:
+    """The averaged generator's chosen objects from one yaw, at the prior's mean elevation."""
     generator, prior = model.shown_generator, model.config.pose_prior
     pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
     all_rays, chunk = model.pose_prior.rays(pose, resolution), model.config.eval_num_rays_per_chunk
     parts = []
-    for seed in seeds:
-        styles = model.styles_of(LatentSelection(seed=seed, truncation=truncation))
+    for selection in selections:
+        styles = model.styles_of(selection)
         for start in range(0, resolution**2, chunk):
             rays = all_rays[:, start : start + chunk]
             output = generator.render(styles, rays)
             normals = generator.surface_normals(styles, rays, output.surface_depth)
             parts.append((output.rgb, output.surface_depth, output.hit, normals))
-    square = (len(seeds), resolution, resolution)
+    square = (len(selections), resolution, resolution)
     rgb, depth, hit, normals = (torch.cat(column, dim=1) for column in zip(*parts, strict=True))
     return View(rgb.reshape(*square, 3), depth.reshape(square), hit.reshape(square), normals.reshape(*square, 3))
 

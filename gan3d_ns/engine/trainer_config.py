@@ -46,6 +46,16 @@ class GanAdamConfig(OptimizerConfig):
 
 
 @dataclass
+class GanRMSpropConfig(OptimizerConfig):
+    """RMSprop, as GRAF trains."""
+
+    _target: Type = torch.optim.RMSprop
+    """target class to instantiate"""
+    alpha: float = 0.99
+    """Decay rate of the running mean square."""
+
+
+@dataclass
 class GanTrainerConfig(TrainerConfig):
     """nerfstudio's trainer with the schedules of a generative method."""
 

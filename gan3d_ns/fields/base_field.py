@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -48,6 +49,8 @@ class GenerativeField(nn.Module):
 
     latent_dim: int
     code_dim: int
+    latent_parts: Mapping[str, slice] = MappingProxyType({})
+    """Where the latent separates what it decides: "shape" and "appearance"; empty where one code decides both."""
     half_sides: tuple[float, float, float] | None = None
     """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 

@@ -9,7 +9,7 @@ import math
 from typing import Optional
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -65,13 +65,14 @@ def full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def keep_top_k(scores: Float[Tensor, "batch"], fraction: float) -> Float[Tensor, "kept"]:
-    """The highest ceil(fraction * batch) scores, at least one (Sinha et al. 2020; GOF, released code, train.py).
+def top_k_indices(scores: Float[Tensor, "batch"], fraction: float) -> Int[Tensor, "kept"]:
+    """Where the highest ceil(fraction * batch) scores stand, at least one (Sinha et al. 2020; GOF, released code).
 
-    The worst pictures of a batch stay without influence on the generator.
+    The worst pictures of a batch stay without influence on the generator. Where a loss compares generated pictures with
+    real ones, the partners of those that are kept are kept.
     """
     count = math.ceil(fraction * scores.shape[0] - TOP_K_TOLERANCE)
-    return torch.topk(scores, max(1, min(count, scores.shape[0]))).values
+    return torch.topk(scores.detach(), max(1, min(count, scores.shape[0]))).indices
 
 
 def pose_loss(

@@ -22,6 +22,7 @@ from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
+from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
@@ -56,17 +57,21 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
-    tables that all objects share, read by networks that the latent modulates."""
+    tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
+    separates shape and appearance."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
     """Sizes of the tri-plane field."""
     hash_grid: HashGridFieldConfig = dataclasses.field(default_factory=HashGridFieldConfig)
     """Sizes of the hash field."""
+    nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
+    """Sizes of the nerf field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
-    """Box and first surface of the tri-plane and hash fields; film-siren has its own."""
+    """Box and first surface of the tri-plane and hash fields, and of nerf where it asks for one; film-siren has its
+    own."""
     geometry: Literal["occupancy", "density"] = "occupancy"
     """occupancy: GOF, a surface is searched for and sampled in a shrinking window. density: a radiance field as pi-GAN
     and GRAF, sampled over the whole ray. The field stays the same: this flag is GOF against pi-GAN."""
@@ -164,7 +169,8 @@ class GanModel(Model):
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
-        self.latent = LatentControls(config.seed, config.truncation)
+        parts = self.generator.field.latent_parts
+        self.latent = LatentControls(config.seed, config.truncation, "appearance" in parts)
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
@@ -181,6 +187,7 @@ class GanModel(Model):
             "film-siren": (config.film_siren, {}),
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
+            "nerf": (config.nerf, shape),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
         return Generator(generative_field, self.build_sampler(), config.background)
@@ -201,20 +208,28 @@ class GanModel(Model):
         mapping = list(self.generator.field.mapping_network.parameters())  # pyright: ignore
         in_mapping = {id(parameter) for parameter in mapping}
         others = [entry for entry in self.generator.parameters() if id(entry) not in in_mapping]
-        return {"generator": others, "mapping": mapping}
+        # A method without a mapping network has no such group: torch's optimizers refuse an empty one.
+        return {"generator": others, **({"mapping": mapping} if mapping else {})}
 
-    def latent_of_seed(self, seed: int) -> Float[Tensor, "1 latent"]:
-        """The latent that belongs to a seed, the same on every device."""
-        generator = torch.Generator().manual_seed(whole_seed(seed))
-        return torch.randn(1, self.shown_generator.field.latent_dim, generator=generator).to(self.device)
+    def latent_of_seed(self, seed: int, appearance_seed: Optional[int] = None) -> Float[Tensor, "1 latent"]:
+        """The latent that belongs to a seed, the same on every device.
+
+        Its appearance is that of ``appearance_seed``, where there is one and the latent separates appearance.
+        """
+        field = self.shown_generator.field
+        latent = torch.randn(1, field.latent_dim, generator=torch.Generator().manual_seed(whole_seed(seed)))
+        if appearance_seed is not None and "appearance" in field.latent_parts:
+            part = field.latent_parts["appearance"]
+            latent[:, part] = self.latent_of_seed(appearance_seed)[:, part].to(latent)
+        return latent.to(self.device)
 
     @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
         """Styles of one object: codes are interpolated, then truncated, then conditioned."""
-        generator = self.shown_generator
-        codes = generator.codes(self.latent_of_seed(selection.seed), selection.truncation)
+        generator, appearance = self.shown_generator, selection.appearance_seed
+        codes = generator.codes(self.latent_of_seed(selection.seed, appearance), selection.truncation)
         if selection.interpolation > 0.0:
-            second = generator.codes(self.latent_of_seed(selection.second_seed), selection.truncation)
+            second = generator.codes(self.latent_of_seed(selection.second_seed, appearance), selection.truncation)
             codes = torch.lerp(codes, second, selection.interpolation)
         return generator.field.condition(codes)
 
@@ -267,15 +282,16 @@ class GanModel(Model):
         may go on beyond, where no picture has shaped it.
         """
         prior = self.config.pose_prior
-        half_frame = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0)
-        return math.hypot(half_frame, half_frame, max(prior.far - prior.radius, prior.radius - prior.near))
+        half_frame, depth = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0), prior.largest_radius
+        return math.hypot(half_frame, half_frame, max(prior.far - depth, depth - prior.near))
 
     def shell(self, origins: Float[Tensor, "*batch 3"]) -> Tuple[Float[Tensor, "*batch 1"], Float[Tensor, "*batch 1"]]:
         """Near and far distance of the object from camera centres, the prior's when they stand at its radius."""
         prior = self.config.pose_prior
         distance = origins.norm(dim=-1, keepdim=True)
-        nears = (distance - (prior.radius - prior.near)).clamp(min=SMALLEST_NEAR)
-        return nears, (distance + (prior.far - prior.radius)).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
+        nears = (distance - (prior.largest_radius - prior.near)).clamp(min=SMALLEST_NEAR)
+        beyond = prior.farthest - prior.largest_radius
+        return nears, (distance + beyond).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
 
     def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch"]]:
         """Rays whose nears and fars bound the object for any distance of the camera, and which rays can meet it.

@@ -1,7 +1,7 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
@@ -19,6 +19,7 @@ from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components import losses
+from gan3d_ns.model_components.augmentation import NUM_UNIFORMS, Showing, augmentation_uniforms, diff_augment
 from gan3d_ns.model_components.packing import pack_rows
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
@@ -83,6 +84,9 @@ class GanPipelineConfig(VanillaPipelineConfig):
     share_fakes: bool = True
     """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
     a batch is split, one search. The published methods draw new ones."""
+    augmentation: Literal["none", "diffaug"] = "none"
+    """diffaug: the discriminator sees all pictures, real and generated, through random changes of colour, place and
+    visible part (Zhao et al. 2020), which keeps it from learning collections of hundreds of pictures by heart."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +148,23 @@ class Draw:
     """From the surface points of these rays to the neighbours, in world units."""
     side: int
     """Side of each picture in pixels."""
+    augmentation: Float[Tensor, "batch showing uniform"]
+    """How these pictures, and the real ones beside them, are augmented at each showing."""
     patches: Optional[Patches] = None
     """The part of each picture's frame that is drawn; None: all of it."""
+    radii: Optional[Float[Tensor, "batch"]] = None
+    """Distances of the cameras in world units, where they differ."""
 
     def __getitem__(self, part: slice) -> "Draw":
-        patches = None if self.patches is None else self.patches[part]
-        offsets = self.neighbour_offsets[part]
-        return Draw(self.latents[part], self.poses[part], self.compared_rays, offsets, self.side, patches)
+        return replace(
+            self,
+            latents=self.latents[part],
+            poses=self.poses[part],
+            neighbour_offsets=self.neighbour_offsets[part],
+            augmentation=self.augmentation[part],
+            patches=None if self.patches is None else self.patches[part],
+            radii=None if self.radii is None else self.radii[part],
+        )
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -261,6 +275,7 @@ class GanPipeline(VanillaPipeline):
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
         poses = self.model.pose_prior.sample(count, randomness, device=self.device)
+        radii = self.model.pose_prior.sample_radii(count, randomness, device=self.device)
         num_rays = side**2
         rays = torch.arange(num_rays, device=device)
         if config.normal_weight == 0:
@@ -270,7 +285,18 @@ class GanPipeline(VanillaPipeline):
             rays = torch.randperm(num_rays, generator=randomness, device=device)[:compared]
         origins = torch.zeros(count, rays.shape[0], 3, device=device)
         offsets = losses.neighbour_points(origins, config.normal_distance, randomness)
-        return Draw(latents, poses, rays, offsets, side, patches)
+        augmentation = torch.zeros(count, 0, NUM_UNIFORMS, device=device)
+        if self.config.augmentation == "diffaug":
+            augmentation = augmentation_uniforms(count, randomness)
+        return Draw(latents, poses, rays, offsets, side, augmentation, patches, radii)
+
+    def shown(
+        self, images: Float[Tensor, "batch 3 side side"], draw: Draw, showing: Showing
+    ) -> Float[Tensor, "batch 3 side side"]:
+        """The images as the discriminator sees them, augmented as this showing of the draw says."""
+        if self.config.augmentation == "none":
+            return images
+        return diff_augment(images, draw.augmentation[:, showing])
 
     def draw_batch(self, plan: StepPlan, randomness: torch.Generator) -> Draw:
         """What a step's pictures are drawn from."""
@@ -287,8 +313,8 @@ class GanPipeline(VanillaPipeline):
         """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
         with losses.full_precision(draw.poses):
             if draw.patches is None:
-                return self.model.pose_prior.rays(draw.poses, draw.side)
-            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates())
+                return self.model.pose_prior.rays(draw.poses, draw.side, draw.radii)
+            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates(), draw.radii)
 
     @torch.no_grad()
     def search(self, draw: Draw, randomness: torch.Generator) -> Found:
@@ -346,8 +372,10 @@ class GanPipeline(VanillaPipeline):
         """Losses of the discriminator's phase; the generator gets no gradient from them."""
         config = self.config.loss
         self.discriminator.requires_grad_(True)
+        real = self.shown(real, fakes.draw, Showing.REAL_TO_DISCRIMINATOR)
+        fake = self.shown(fakes.images.detach(), fakes.draw, Showing.FAKE_TO_DISCRIMINATOR)
         real = real.requires_grad_(plan.penalise and config.r1_weight > 0)
-        fake = fakes.images.detach().requires_grad_(plan.penalise and config.r2_weight > 0)
+        fake = fake.requires_grad_(plan.penalise and config.r2_weight > 0)
         penalised = real.requires_grad or fake.requires_grad
         with losses.full_precision(real) if penalised else torch.enable_grad():
             on_real, on_fake = self.discriminator(real, plan.fade), self.discriminator(fake.float(), plan.fade)
@@ -372,14 +400,15 @@ class GanPipeline(VanillaPipeline):
         """Losses of the generator's phase. The discriminator is frozen, so that its optimizer has nothing to step."""
         config = self.config.loss
         self.discriminator.requires_grad_(False)
-        on_fake = self.discriminator(fakes.images, plan.fade)
+        on_fake = self.discriminator(self.shown(fakes.images, fakes.draw, Showing.FAKE_TO_GENERATOR), plan.fade)
+        kept = losses.top_k_indices(on_fake.score, plan.top_k_fraction)
         if config.adversarial == "relativistic":
             with torch.no_grad():
-                score_real = self.discriminator(real.detach(), plan.fade).score
-            adversarial = losses.relativistic_generator_loss(on_fake.score, score_real)
+                shown_real = self.shown(real.detach(), fakes.draw, Showing.REAL_TO_GENERATOR)
+                score_real = self.discriminator(shown_real, plan.fade).score
+            adversarial = losses.relativistic_generator_loss(on_fake.score[kept], score_real[kept])
         else:
-            kept = losses.keep_top_k(on_fake.score, plan.top_k_fraction)
-            adversarial = losses.non_saturating_generator_loss(kept)
+            adversarial = losses.non_saturating_generator_loss(on_fake.score[kept])
         terms = {"g_adversarial": adversarial}
         if on_fake.pose is not None and config.pose_weight > 0:
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)

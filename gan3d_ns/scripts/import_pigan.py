@@ -1,7 +1,11 @@
 """`gan3d import pigan`: the published weights of pi-GAN as a run that every command opens."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tyro
+from typing_extensions import Annotated
 
 from gan3d_ns.scripts.import_weights import ImportWeights
 
@@ -14,9 +18,11 @@ if TYPE_CHECKING:
 class ImportPigan(ImportWeights):
     """Turn a generator.pth of the pi-GAN release into a run that ns-viewer, ns-export and gan3d open.
 
-    The file may hold the network, as the release saves it, or its state dict. The release renders the moving averages of the weights: the ema.pth beside the generator.pth is read as well.
+    The release renders the moving averages of the weights: the ema.pth beside the generator.pth is read as well.
     """
 
+    generator: Annotated[Path, tyro.conf.Positional]
+    """The release's generator.pth, or a state dict of its network."""
     preset: Literal["celeba", "carla", "cats"]
     """Which collection the weights were trained on: it sets cameras, samples and the scale of coordinates."""
 

@@ -10,6 +10,7 @@ from typing_extensions import Annotated
 
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.import_gof import ImportGof
+from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
 
@@ -18,6 +19,7 @@ Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None
 Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
+    Annotated[ImportGraf, tyro.conf.subcommand("graf")],
 ]
 
 

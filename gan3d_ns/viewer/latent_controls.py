@@ -1,13 +1,20 @@
-"""Which object the viewer shows: seed, truncation, and the way to a second seed."""
+"""Which object the viewer shows: seed, appearance, truncation, and the way to a second seed."""
 
 from __future__ import annotations
 
 import math
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
-from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl, ViewerElement, ViewerNumber, ViewerSlider
+from nerfstudio.viewer.viewer_elements import (
+    ViewerButton,
+    ViewerCheckbox,
+    ViewerControl,
+    ViewerElement,
+    ViewerNumber,
+    ViewerSlider,
+)
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -29,6 +36,8 @@ class LatentSelection:
     second_seed: int = 1
     interpolation: float = 0.0
     truncation: float = 1.0
+    appearance_seed: Optional[int] = None
+    """Whose appearance both seeds wear, for methods whose latent separates it; None: each its own."""
 
 
 def whole_seed(value: Any) -> int:
@@ -49,10 +58,23 @@ def finite(value: Any, fallback: float) -> float:
 
 
 class LatentControls(ViewerControl):
-    """A folder of its own in the viewer's panel; without a viewer the controls hold their start values."""
+    """A folder of its own in the viewer's panel; without a viewer the controls hold their start values.
 
-    def __init__(self, seed: int, truncation: float) -> None:
+    Args:
+        seed: the first object.
+        truncation: where its slider starts.
+        separates_appearance: whether shape and appearance can have seeds of their own.
+    """
+
+    def __init__(self, seed: int, truncation: float, separates_appearance: bool = False) -> None:
         self.start_truncation = truncation
+        self.separates_appearance = separates_appearance
+        self.own_appearance = ViewerCheckbox(
+            "Other appearance", False, cb_hook=self.redraw, hint="Keep the shape of the seed, in the colours of another"
+        )
+        self.appearance_seed = ViewerNumber(
+            "Appearance seed", whole_seed(seed), cb_hook=self.redraw, hint="Whose colours, where that is switched on"
+        )
         self.seed = ViewerNumber(
             "Seed", whole_seed(seed), cb_hook=self.redraw, hint="Every whole number is another object"
         )
@@ -76,7 +98,8 @@ class LatentControls(ViewerControl):
     @property
     def elements(self) -> list[ViewerElement]:
         """The controls in the order of the panel."""
-        return [self.seed, self.random, self.truncation, self.second_seed, self.interpolation]
+        appearance = [self.own_appearance, self.appearance_seed] if self.separates_appearance else []
+        return [self.seed, self.random, *appearance, self.truncation, self.second_seed, self.interpolation]
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
@@ -97,9 +120,11 @@ class LatentControls(ViewerControl):
 
     def selection(self) -> LatentSelection:
         """What the controls say now; odd values are read as the nearest sensible ones."""
+        other = self.separates_appearance and bool(self.own_appearance.value)
         return LatentSelection(
             seed=whole_seed(self.seed.value),
             second_seed=whole_seed(self.second_seed.value),
             interpolation=min(max(finite(self.interpolation.value, 0.0), 0.0), 1.0),
             truncation=finite(self.truncation.value, self.start_truncation),
+            appearance_seed=whole_seed(self.appearance_seed.value) if other else None,
         )

@@ -53,8 +53,11 @@ def test_rays_are_those_of_the_nerfstudio_cameras(preset, resolution):
         assert_close(fast.origins[index], slow.origins, atol=1e-6, rtol=0)
         assert_close(fast.directions[index], slow.directions, atol=1e-6, rtol=0)
         assert_close(fast.pixel_area[index], slow.pixel_area, atol=1e-6, rtol=2e-3)
-    assert_close(fast.nears, torch.full((3, resolution**2, 1), prior.config.near))
-    assert_close(fast.fars, torch.full((3, resolution**2, 1), prior.config.far))
+    closer = prior.config.radius_spread
+    backward = prior.camera_to_world(poses)[:, None, :, 2]
+    depth = -(fast.directions * backward).sum(-1, keepdim=True) if prior.config.planar_depth else torch.ones(())
+    assert_close(fast.nears * depth, torch.full((3, resolution**2, 1), prior.config.near - closer))
+    assert_close(fast.fars * depth, torch.full((3, resolution**2, 1), prior.config.far - closer))
 
 
 def test_frontal_view_is_on_plus_z_with_the_image_upright():

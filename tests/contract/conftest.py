@@ -13,6 +13,8 @@ STEPS = 5
 FORM: dict[str, Any] = {
     "pipeline.model.film_siren.sphere_prior_gain": 6.0,
     "pipeline.model.start_shape.backdrop": None,
+    "pipeline.model.start_shape.sphere_prior_gain": 14.0,
+    "pipeline.model.nerf.start_shape": True,
     "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
     "pipeline.loss.normal_weight": 0.05,
     "steps_per_save": 2,

@@ -49,7 +49,7 @@ def test_the_average_follows_and_is_not_a_copy(trained: TrainedRun) -> None:
 def test_the_checkpoint_holds_all_that_training_needs(trained: TrainedRun) -> None:
     state = trained.checkpoint(LAST)
     assert state["step"] == LAST
-    assert set(state["optimizers"]) == set(trained.config.optimizers)
+    assert set(state["optimizers"]) == set(trained.trainer.pipeline.get_param_groups())
     for name, optimizer in state["optimizers"].items():
         assert optimizer["state"], f"the moments of {name} are missing"
     assert {name.partition(".")[0] for name in state["pipeline"]} == {"_model", "discriminator"}

@@ -154,6 +154,29 @@ def test_the_relativistic_loss_trains(make_trainer: Any) -> None:
         assert all(torch.isfinite(term) for term in terms.values())
 
 
+@pytest.mark.parametrize("adversarial", ["non-saturating", "relativistic"])
+def test_an_augmented_training_resumes_exactly(adversarial: str, make_trainer: Any) -> None:
+    """With lazy penalties of both kinds, split batches and fewer and fewer pictures kept."""
+    from gan3d_ns.engine.schedules import CurriculumStage, TopKConfig
+
+    settings = {"adversarial": adversarial, "r1_weight": 1.0, "r2_weight": 1.0, "penalty_interval": 2}
+    trainer = make_trainer(
+        **{f"pipeline.loss.{name}": value for name, value in settings.items()},
+        **{"pipeline.augmentation": "diffaug", "curriculum": (CurriculumStage(0, RESOLUTION, 4, batch_split=2),)},
+        top_k=TopKConfig(base=0.5, interval=1.0, floor=0.5),
+    )
+    trainer.train_iteration(0)
+    trainer.save_checkpoint(0)
+    first = [trainer.train_iteration(step)[1] for step in (1, 2)]
+    weights = weights_of(trainer.pipeline)
+    trainer.config.load_dir = trainer.checkpoint_dir
+    trainer._load_checkpoint()
+    second = [trainer.train_iteration(step)[1] for step in (1, 2)]
+    assert [("d_r1" in terms, "d_r2" in terms) for terms in first] == [(False, False), (True, True)]
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+    torch.testing.assert_close(weights_of(trainer.pipeline), weights, rtol=0, atol=0)
+
+
 def test_penalties_come_at_their_interval(make_trainer: Any) -> None:
     trainer = make_trainer(**{"pipeline.loss.penalty_interval": 3})
     assert ["d_r1" in trainer.train_iteration(step)[1] for step in range(5)] == [True, False, False, True, False]

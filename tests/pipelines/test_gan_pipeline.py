@@ -195,6 +195,95 @@ def test_relativistic_losses_ignore_a_common_shift_of_the_scores(make_pipeline: 
     torch.testing.assert_close(after, before)
 
 
+def test_top_k_keeps_pairs_together(make_pipeline: MakePipeline) -> None:
+    """The worst generated pictures are left out with the real ones that they were compared with."""
+    pipeline = make_pipeline(**{"pipeline.loss.adversarial": "relativistic"})
+    pipeline.discriminator = PictureByPicture()
+    real, fakes = real_and_fakes(pipeline)
+    term = pipeline.generator_losses(plan_of(top_k_fraction=0.5), real, fakes)["g_adversarial"]
+    on_real, on_fake = (pipeline.discriminator(images).score.detach() for images in (real, fakes.images))
+    best = on_fake.argsort(descending=True)[: BATCH // 2]
+    torch.testing.assert_close(term.detach(), nn.functional.softplus(on_real - on_fake)[best].mean())
+    assert not torch.equal(on_fake.sort().indices, (on_fake - on_real).sort().indices), "the test could not fail"
+    (slope,) = torch.autograd.grad(term, fakes.images)
+    assert torch.equal((slope.flatten(1).abs().sum(dim=1) > 0).nonzero()[:, 0], best.sort().values)
+
+
+def shown_to(pipeline: Any, act: Callable[[], Any]) -> list[Tensor]:
+    """What the discriminator is asked about while `act` runs, in order."""
+    seen: list[Tensor] = []
+    asked = pipeline.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    act()
+    asked.remove()
+    return seen
+
+
+@pytest.mark.parametrize("adversarial", ["non-saturating", "relativistic"])
+def test_whatever_the_discriminator_sees_is_augmented(adversarial: str, make_pipeline: MakePipeline) -> None:
+    """Real and generated pictures, in both phases, each time anew."""
+    from gan3d_ns.model_components.augmentation import Showing, diff_augment
+
+    pipeline = make_pipeline(**{"pipeline.augmentation": "diffaug", "pipeline.loss.adversarial": adversarial})
+    real, fakes = real_and_fakes(pipeline)
+    expected = [
+        diff_augment(images.detach(), fakes.draw.augmentation[:, showing])
+        for images, showing in (
+            (real, Showing.REAL_TO_DISCRIMINATOR),
+            (fakes.images, Showing.FAKE_TO_DISCRIMINATOR),
+            (fakes.images, Showing.FAKE_TO_GENERATOR),
+            (real, Showing.REAL_TO_GENERATOR),
+        )
+    ]
+    seen = shown_to(pipeline, lambda: pipeline.discriminator_losses(plan_of(), real, fakes))
+    seen += shown_to(pipeline, lambda: pipeline.generator_losses(plan_of(), real.detach(), fakes))
+    torch.testing.assert_close(seen, expected[: 4 if adversarial == "relativistic" else 3], rtol=0, atol=0)
+
+
+def test_without_augmentation_nothing_changes(make_pipeline: MakePipeline) -> None:
+    """Not even the random numbers of the other draws, so that older runs resume exactly."""
+    plain, augmented = make_pipeline(), make_pipeline(**{"pipeline.augmentation": "diffaug"})
+    real, fakes = real_and_fakes(plain)
+    seen = shown_to(plain, lambda: plain.discriminator_losses(plan_of(), real, fakes))
+    torch.testing.assert_close(seen, [real, fakes.images], rtol=0, atol=0)
+    first, second = (pipeline.draw(BATCH, RESOLUTION, randomness()) for pipeline in (plain, augmented))
+    assert torch.equal(first.latents, second.latents) and torch.equal(first.neighbour_offsets, second.neighbour_offsets)
+    assert first.augmentation.numel() == 0
+
+
+def test_penalties_are_slopes_at_the_augmented_pictures(make_pipeline: MakePipeline) -> None:
+    from gan3d_ns.model_components.augmentation import Showing, diff_augment
+
+    weights = {"pipeline.loss.r1_weight": 3.0, "pipeline.loss.r2_weight": 0.5, "pipeline.loss.penalty_interval": 4}
+    pipeline = make_pipeline(**{"pipeline.augmentation": "diffaug"}, **weights)
+    real, fakes = real_and_fakes(pipeline)
+    terms = pipeline.discriminator_losses(plan_of(), real, fakes)
+    assert not real.requires_grad, "the pictures of the next phase"
+    for name, weight, images, showing in (
+        ("d_r1", 12.0, real, Showing.REAL_TO_DISCRIMINATOR),
+        ("d_r2", 2.0, fakes.images, Showing.FAKE_TO_DISCRIMINATOR),
+    ):
+        shown = diff_augment(images.detach(), fakes.draw.augmentation[:, showing]).requires_grad_(True)
+        (slope,) = torch.autograd.grad(pipeline.discriminator(shown).score.sum(), shown)
+        torch.testing.assert_close(terms[name].detach(), weight * 0.5 * slope.square().sum(dim=(1, 2, 3)).mean())
+
+
+def test_the_generator_learns_through_the_augmentation(make_pipeline: MakePipeline) -> None:
+    """What is cut out, or shifted out of the picture, is not asked for."""
+    settings = {"pose_weight": 0.0, "normal_weight": 0.0}
+    named = {f"pipeline.loss.{name}": value for name, value in settings.items()}
+    pipeline = make_pipeline(**{"pipeline.augmentation": "diffaug"}, **named)
+    real, fakes = real_and_fakes(pipeline)
+    numbers = fakes.draw.augmentation.clone()
+    numbers[...] = 0.5  # no change of colours, no shift, a hole in the middle
+    fakes = replace(fakes, draw=replace(fakes.draw, augmentation=numbers))
+    term = pipeline.generator_losses(plan_of(), real, fakes)["g_adversarial"]
+    (slope,) = torch.autograd.grad(term, fakes.images)
+    reached = slope.abs().sum(dim=1) > 0
+    quarter = RESOLUTION // 4
+    assert not reached[:, quarter:-quarter, quarter:-quarter].any()
+    assert reached[:, :quarter].float().mean() > 0.5
+
+
 @pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
 def test_the_normals_term_shapes_the_geometry(method_name: str, make_pipeline: MakePipeline) -> None:
     pipeline = make_pipeline(method_name, **{"pipeline.loss.normal_weight": 1.0})
@@ -304,13 +393,22 @@ def test_parts_cover_the_batch_evenly(batch: int, splits: int, sizes: list[int])
     assert [index for part in parts for index in range(batch)[part]] == list(range(batch))
 
 
-@pytest.mark.parametrize("method_name", ["gof-gan-tiny", "gof-gan-paper"])
+@pytest.mark.parametrize(
+    ("method_name", "changes"),
+    [
+        ("gof-gan-tiny", {}),
+        ("gof-gan-tiny", {"pipeline.augmentation": "diffaug"}),
+        ("gof-gan-tiny", {"pipeline.augmentation": "diffaug", "pipeline.loss.adversarial": "relativistic"}),
+        ("gof-gan-paper", {}),
+        ("gof-gan-paper", {"pipeline.loss.adversarial": "relativistic"}),
+    ],
+)
 @pytest.mark.parametrize("splits", [2, 3])
 def test_a_split_batch_gives_the_gradient_of_the_whole_one(
-    splits: int, method_name: str, make_pipeline: MakePipeline
+    splits: int, method_name: str, changes: dict[str, Any], make_pipeline: MakePipeline
 ) -> None:
     """Unequal parts and jittered windows too; without fine samples a batch draws the same numbers in parts."""
-    settings = {"pipeline.loss.coverage_weight": 1.0, "pipeline.loss.normal_weight": 1.0}
+    settings = {"pipeline.loss.coverage_weight": 1.0, "pipeline.loss.normal_weight": 1.0, **changes}
     pipeline = make_pipeline(method_name, **settings, **{"pipeline.model.sampler.num_fine_samples": 0})
     pipeline.discriminator = PictureByPicture()
     generator = pipeline.model.generator

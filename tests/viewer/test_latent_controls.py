@@ -46,6 +46,22 @@ def test_the_slider_reaches_the_truncation_of_the_config(truncation):
     assert slider.min <= truncation <= slider.max
 
 
+def test_appearance_follows_the_seed_until_it_gets_its_own():
+    controls = LatentControls(3, 1.0, separates_appearance=True)
+    assert {controls.own_appearance, controls.appearance_seed} <= set(controls.elements)
+    controls.appearance_seed.value = 8
+    assert controls.selection().appearance_seed is None
+    controls.own_appearance.value = True
+    assert controls.selection() == LatentSelection(3, 4, 0.0, 1.0, appearance_seed=8)
+
+
+def test_without_separate_codes_there_is_no_appearance_to_choose():
+    controls = LatentControls(3, 1.0)
+    assert not {controls.own_appearance, controls.appearance_seed} & set(controls.elements)
+    controls.own_appearance.value = True
+    assert controls.selection().appearance_seed is None
+
+
 def test_random_shows_the_new_seed_and_leaves_global_randomness_alone():
     controls = LatentControls(0, 1.0)
     controls.interpolation.value = 1.0
