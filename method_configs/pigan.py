@@ -18,7 +18,8 @@ from gan3d_ns.model_components.ray_samplers import VolumeSamplerConfig
 from gan3d_ns.models.gan_model import GanModelConfig
 from gan3d_ns.pipelines.gan_pipeline import GanLossConfig, GanPipelineConfig
 
-from .gof import gof_gan, gof_gan_tiny, machine, optimizers
+from .common import machine, optimizers
+from .gof import gof_gan, gof_gan_tiny
 
 UNWARPED_BOX_SIDE = 2.0
 """The side of a box whose coordinates are world units: pi-GAN's network for CARLA (TALLSIREN) has no box."""

@@ -23,7 +23,8 @@ def framing_problem(prior: PosePriorConfig, half_sides: Optional[tuple[float, fl
         half_sides: half the sides of the box around the origin that the object is expected in, in world units; None
             where nothing is known of it. A box that reaches the cameras bounds nothing.
     """
-    near, far, radius = prior.near, prior.far, prior.radius
+    # Near and far are those of the cameras that stand farthest away.
+    near, far, radius = prior.near, prior.far, prior.largest_radius
     span = f"near {near:g} and far {far:g}"
     if not near < radius < far:
         side = "before" if far <= radius else "behind"
