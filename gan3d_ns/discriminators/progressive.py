@@ -88,12 +88,11 @@ class ProgressiveDiscriminator(StagedDiscriminator):
         UserError: where the resolution is no power of two from 4 to the original's largest.
     """
 
-    config: ProgressiveDiscriminatorConfig
-
     def __init__(
         self, config: ProgressiveDiscriminatorConfig, pose_centre: Optional[Float[Tensor, "2"]] = None
     ) -> None:
-        sides, published = sides_down_to(config.resolution, last=LAST_SIDE, least=2 * LAST_SIDE), self.published(config)
+        published = PUBLISHED[config.architecture]
+        sides = sides_down_to(config.resolution, last=LAST_SIDE, least=2 * LAST_SIDE)
         if config.resolution > published.largest_side:
             raise UserError(
                 f"resolution is {config.resolution}, but the published {config.architecture} discriminator ends at "
@@ -110,6 +109,7 @@ class ProgressiveDiscriminator(StagedDiscriminator):
                 for side in sides[:-1]
             },
         )
+        self.estimates_pose = published.encoder
         self.head = nn.Conv2d(MAX_CHANNELS, 1 + (config.latent_dim + 2) * published.encoder, LAST_SIDE)
         kaiming = config.kaiming_initialisation
         with torch.no_grad():
@@ -121,11 +121,6 @@ class ProgressiveDiscriminator(StagedDiscriminator):
                 bias = self.head.bias
                 assert bias is not None
                 bias[-2:] += pose_centre.to(bias)
-
-    @staticmethod
-    def published(config: ProgressiveDiscriminatorConfig) -> _Published:
-        """What the config's architecture means."""
-        return PUBLISHED[config.architecture]
 
     def halve_images(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 3 half half"]:
         """Every second pixel (nearest neighbour), as published."""
@@ -139,7 +134,7 @@ class ProgressiveDiscriminator(StagedDiscriminator):
             fade: weight in [0, 1] of the stage that belongs to this image size against the next smaller one.
         """
         estimate = self.head(self.features(images, fade)).flatten(1)
-        if not self.published(self.config).encoder:
+        if not self.estimates_pose:
             return DiscriminatorOutput(score=estimate[:, 0])
         latent = estimate[:, 1:-2]
         return DiscriminatorOutput(
