@@ -36,7 +36,7 @@ def frame_coordinates(side: int) -> Tensor:
 def test_cameras_match_the_original(load_fixture, fov_deg: int) -> None:
     camera, rotation = load_fixture("graf_camera"), world_to_field_rotation(0.0)
     poses, radii = recorded_poses(camera)
-    prior = replace(POSE_PRIOR_PRESETS["graf-celeba"], fov_deg=fov_deg).setup()
+    prior = replace(POSE_PRIOR_PRESETS["graf-celeba"], fov_deg=float(fov_deg)).setup()
     turned = rotation @ prior.camera_to_world(poses)
     assert_close(turned[:, :, :3], camera["cam2world"][:, :, :3], atol=1e-5, rtol=0)
     rays = prior.rays_at(poses, frame_coordinates(8).expand(6, -1, -1), radii)

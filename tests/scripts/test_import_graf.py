@@ -45,7 +45,9 @@ def test_the_import_renders_what_the_original_rendered(state, tmp_path: Path, lo
     assert (config.method_name, config.preset, step) == ("graf-paper", preset, 300_000)
     model = pipeline.model
     generator = model.shown_generator
-    generator.sampler = VolumeSampler(VolumeSamplerConfig(16, 0, "stratified"), generator.geometry)
+    generator.sampler = VolumeSampler(
+        VolumeSamplerConfig(num_coarse_samples=16, num_fine_samples=0), generator.geometry
+    )
 
     views = list(VIEWS[preset])
     azimuth, polar = camera["azimuth_polar"][views].unbind(-1)
@@ -75,7 +77,7 @@ def test_the_releases_own_file_shows_its_moving_averages(state, tmp_path: Path, 
     plain = {prefix + name: value for name, value in state.items()}
     average = {prefix + name: value + 1 for name, value in state.items()}
     content = {"generator": plain, "generator_test": average, "discriminator": {}, "it": 7, "fid_best": 40.5}
-    config, pipeline, checkpoint, step = eval_setup(import_run(content, tmp_path, step=7), test_mode="inference")
+    _, pipeline, checkpoint, step = eval_setup(import_run(content, tmp_path, step=7), test_mode="inference")
     assert step == 7 and checkpoint.is_file()
     generator, shown = pipeline.model.generator.field, pipeline.model.generator_ema.field  # type: ignore[attr-defined]
     for name, value in generator.state_dict().items():
