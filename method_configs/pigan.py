@@ -94,7 +94,7 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
         r1_weight=0.2,
         pose_weight=15.0,
         max_norm=10.0,
-        top_k=TopKConfig(interval=2000, floor=0.6),
+        top_k=TopKConfig(interval=2000.0, floor=0.6),
         photographs=True,
         crop_size=142,
     )
@@ -111,7 +111,7 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
         r1_weight=10.0,
         pose_weight=0.0,
         max_norm=1.0,
-        top_k=TopKConfig(interval=1000, floor=1.0),
+        top_k=TopKConfig(interval=1000.0, floor=1.0),
         photographs=False,
     )
     cats = preset(
@@ -123,7 +123,7 @@ def published_presets() -> Dict[str, Dict[str, Any]]:
         r1_weight=0.2,
         pose_weight=0.0,
         max_norm=10.0,
-        top_k=TopKConfig(interval=2000, floor=0.6),
+        top_k=TopKConfig(interval=2000.0, floor=0.6),
         photographs=True,
     )
     toy_cars = {

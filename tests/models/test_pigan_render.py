@@ -9,9 +9,13 @@ from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
 from gan3d_ns.fields.film_siren_field import FilmSirenField, FilmSirenFieldConfig
 from gan3d_ns.model_components.geometry import Density
 from gan3d_ns.model_components.ray_samplers import VolumeSamplerConfig
+from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.generator import Generator, RenderOutput
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+# Fine distances agree to 5e-6, their rounding; densities of up to 124 make that 3e-4 in a single weight. At the
+# recorded distances (see below) weights agree as everything else does.
+WEIGHT_TOLERANCE = {"atol": 3e-4, "rtol": 1e-4}
 RESOLUTION = 8
 # (yaw, pitch) of the two poses.
 POSES = {
@@ -49,7 +53,7 @@ class Scene:
         image = 2.0 * output.rgb.unflatten(1, (RESOLUTION, RESOLUTION)).permute(0, 3, 1, 2) - 1.0
         torch.testing.assert_close(image, self.expected[f"{name}_image"], **TOLERANCE)
         if f"{name}_weights" in self.expected:
-            torch.testing.assert_close(output.weights, self.expected[f"{name}_weights"], **TOLERANCE)
+            torch.testing.assert_close(output.weights, self.expected[f"{name}_weights"], **WEIGHT_TOLERANCE)
             torch.testing.assert_close(output.accumulation, self.expected[f"{name}_acc"], **TOLERANCE)
             # The original's depth is not divided by the accumulation.
             depth = (output.weights * output.distances).sum(dim=-1)
@@ -74,6 +78,14 @@ def test_the_union_of_coarse_and_fine_samples_is_composited(scene: Scene) -> Non
     output = scene.render(num_fine=12)
     torch.testing.assert_close(output.distances, scene.expected["fine_t"], **TOLERANCE)
     scene.check(output, "fine")
+
+
+def test_compositing_at_the_recorded_distances(scene: Scene) -> None:
+    generator, distances = scene.generator(num_fine=12), scene.expected["fine_t"]
+    nothing = torch.zeros_like(distances[..., 0])
+    hits = SurfaceHits(nothing, nothing > 0)
+    output = generator.composite(generator.styles(scene.latents), scene.rays, distances, hits)
+    torch.testing.assert_close(output.weights, scene.expected["fine_weights"], **TOLERANCE)
 
 
 @pytest.mark.parametrize(("background", "name"), [("last-sample", "fine_lastback"), ("white", "fine_whiteback")])
