@@ -111,7 +111,7 @@ def test_each_preset_of_each_method_builds() -> None:
             config.resolve_preset()
             for path, value in values.items():
                 assert read_path(config, path) == value, (name, preset, path)
-            assert config.pipeline.discriminator.resolution >= config.largest_resolution
+            config.validate_shown_sides()
             prior = config.pipeline.model.pose_prior
             assert prior.near < prior.radius < prior.far
             assert config.window.start <= prior.far - prior.near
