@@ -13,7 +13,6 @@ STEPS = 5
 FORM: dict[str, Any] = {
     "pipeline.model.film_siren.sphere_prior_gain": 6.0,
     "pipeline.model.start_shape.backdrop": None,
-    "pipeline.model.start_shape.sphere_prior_gain": 14.0,
     "pipeline.model.nerf.start_shape": True,
     "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
     "pipeline.loss.normal_weight": 0.05,
@@ -54,6 +53,11 @@ def contract_config(run: str, folder: Path) -> Any:
     config = tiny_config(method_name, folder, STEPS, **variant)
     for path, value in {**FORM, **FORM_OF.get(method_name, {})}.items():
         set_path(config, path, value)
+    model = config.pipeline.model
+    if model.field == "nerf":
+        # Sharp enough for a published density to be a ball, and as large as the space that the cameras see.
+        model.start_shape.sphere_prior_gain = 40.0
+        model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
     return config
 
 

@@ -57,7 +57,7 @@ def test_outputs_are_what_viewer_and_render_expect(pipeline: Any) -> None:
             assert picture.min() >= 0.0 and picture.max() <= 1.0, name
     prior = pipeline.model.config.pose_prior
     assert outputs["depth"].min() >= prior.near - 1e-4
-    assert outputs["depth"].max() <= prior.far + 1e-4
+    assert outputs["depth"].max() <= prior.farthest + 1e-4
 
 
 def test_renders_the_same_twice(pipeline: Any) -> None:
