@@ -63,6 +63,7 @@ class ProgressiveDiscriminatorConfig(DiscriminatorConfig):
     _target: Type = field(default_factory=lambda: ProgressiveDiscriminator)
     """target class to instantiate"""
     grows: ClassVar[bool] = True
+    """Each side has an adapter of its own, which fades in."""
     architecture: Architecture = "progressive"
     """progressive: convolutions with coordinates, halved by averaging (GOF; pi-GAN on CARLA). ccs: the same, halved by
     their stride, in half the time (pi-GAN on CelebA). strided: ordinary convolutions, which estimate no pose (pi-GAN on
