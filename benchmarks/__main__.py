@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks run | report | distil | compactness`."""
+"""The command: `python -m benchmarks run | report | distil | train | compactness`."""
 
 import tempfile
 import time
@@ -11,6 +11,7 @@ from typing_extensions import Annotated
 
 from benchmarks.compactness import CompactnessTable
 from benchmarks.distil import Distil
+from benchmarks.equal_time import Train
 from benchmarks.frames import FramesPart
 from benchmarks.growth import GrowthPart
 from benchmarks.machine import machine
@@ -184,6 +185,7 @@ Command = Union[
     Annotated[Report, tyro.conf.subcommand("report")],
     Annotated[Distil, tyro.conf.subcommand("distil")],
     Annotated[CompactnessTable, tyro.conf.subcommand("compactness")],
+    Annotated[Train, tyro.conf.subcommand("train")],
 ]
 
 

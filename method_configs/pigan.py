@@ -6,9 +6,10 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from gan3d_ns.engine.schedules import DensityNoiseConfig, OpacityWeightConfig
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
-from gan3d_ns.method_configs.gof import gof_gan_tiny
 from gan3d_ns.model_components.geometry import Density
 from gan3d_ns.model_components.ray_samplers import VolumeSamplerConfig
+
+from .gof import gof_gan_tiny
 
 
 def radiance_twin(config: GanTrainerConfig, method_name: str) -> GanTrainerConfig:

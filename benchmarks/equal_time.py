@@ -1,0 +1,102 @@
+"""Trainings of equal cost: a method's whole schedule, stretched or compressed to a given CPU time.
+
+Methods differ in the cost of a step, so that equal steps compare nothing. Here the schedules (learning rates, window,
+release of the geometry, noise, patches) follow the share of the time that is spent; each method takes as many steps as
+it can. The run is an ordinary one: ns-viewer, gan3d and ns-export open it.
+"""
+
+import copy
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from gan3d_ns.errors import UserError
+
+
+@dataclass
+class Train:
+    """Train a method for a given CPU time on one thread; runs of the same time can be compared."""
+
+    method: str
+    """Registered name."""
+    cpu_minutes: float = 15.0
+    """CPU time of this process from the first step on, in minutes."""
+    data: Optional[Path] = None
+    """Folder of pictures; None: the built-in toy cars."""
+    seed: int = 42
+    """Of weights and data order."""
+    output_dir: Path = Path("outputs/equal-time")
+    """Where the runs go."""
+    timestamp: str = "equal-time"
+    """Name of the run below the method's."""
+
+    def main(self) -> None:
+        """Trains and saves.
+
+        Raises:
+            UserError: there is no such method, or the run exists.
+        """
+        import torch
+        from nerfstudio.configs.method_configs import all_methods
+
+        from gan3d_ns.engine.trainer_config import GanTrainerConfig
+
+        known = {name: config for name, config in all_methods.items() if isinstance(config, GanTrainerConfig)}
+        if self.method not in known:
+            raise UserError(f"there is no method {self.method}; choose among {', '.join(known)}.")
+        config = copy.deepcopy(known[self.method])
+        config.data, config.output_dir, config.timestamp = self.data, self.output_dir, self.timestamp
+        config.pipeline.datamanager.data = self.data
+        config.vis, config.machine.seed, config.hollow_check_step = "tensorboard", self.seed, 0
+        config.set_experiment_name()
+        if (config.get_base_dir() / "config.yml").exists():
+            raise UserError(f"{config.get_base_dir()} exists already; choose another --timestamp.")
+        torch.set_num_threads(1)
+        torch.manual_seed(self.seed)
+        config.save_config()
+        run_for(config, 60.0 * self.cpu_minutes)
+
+
+def run_for(config, seconds: float) -> None:
+    """Trains a config for ``seconds`` of CPU time; prints its losses twenty times."""
+    from gan3d_ns.engine.gan_trainer import GanTrainer
+    from gan3d_ns.pipelines.gan_pipeline import StepPlan
+
+    class TimedTrainer(GanTrainer):
+        """Schedules follow the time; the data and the random numbers follow the step."""
+
+        spent = 0.0
+
+        def scheduled(self) -> int:
+            """The step of the method's own schedule that the time stands for."""
+            last = self.config.max_num_iterations - 1
+            return min(last, math.floor(self.config.max_num_iterations * self.spent / seconds))
+
+        def plan(self, step: int) -> StepPlan:
+            """The plan of the scheduled step, with this step's pictures."""
+            plan = super().plan(self.scheduled())
+            penalise = step % self.config.pipeline.loss.penalty_interval == 0
+            return replace(plan, position=step * plan.batch_size, penalise=penalise)
+
+        def set_learning_rates(self, step: int) -> None:
+            """The rates of the scheduled step."""
+            super().set_learning_rates(self.scheduled())
+
+    trainer = TimedTrainer(config)
+    trainer.setup()
+    trainer.pipeline.train()
+    start, step, printed = time.process_time(), 0, 0
+    while trainer.spent < seconds:
+        _, terms, measures = trainer.train_iteration(step)
+        trainer.spent = time.process_time() - start
+        step += 1
+        if trainer.spent * 20 >= seconds * (printed + 1):
+            printed += 1
+            numbers = " ".join(f"{name} {float(value):.3f}" for name, value in {**terms, **measures}.items())
+            print(f"{trainer.spent:.0f} s, {step} steps: {numbers}", flush=True)
+    trainer.save_checkpoint(step - 1)
+    path, health = trainer.write_panel(step - 1)
+    print(f"{config.method_name}: {step} steps in {trainer.spent:.0f} s of CPU time; {path}, {health}", flush=True)
+    trainer.shutdown()
