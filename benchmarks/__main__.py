@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks run | report | distil | train`."""
+"""The command: `python -m benchmarks run | report | distil | train | compactness`."""
 
 import tempfile
 import time
@@ -9,6 +9,7 @@ from typing import Optional, Tuple, Union
 import tyro
 from typing_extensions import Annotated
 
+from benchmarks.compactness import CompactnessTable
 from benchmarks.distil import Distil
 from benchmarks.equal_time import Train
 from benchmarks.frames import FramesPart
@@ -183,6 +184,7 @@ Command = Union[
     Annotated[Run, tyro.conf.subcommand("run")],
     Annotated[Report, tyro.conf.subcommand("report")],
     Annotated[Distil, tyro.conf.subcommand("distil")],
+    Annotated[CompactnessTable, tyro.conf.subcommand("compactness")],
     Annotated[Train, tyro.conf.subcommand("train")],
 ]
 

@@ -62,7 +62,7 @@ class Train:
 def run_for(config, seconds: float) -> None:
     """Trains a config for ``seconds`` of CPU time; prints its losses twenty times."""
     from gan3d_ns.engine.gan_trainer import GanTrainer
-    from gan3d_ns.pipelines.gan_pipeline import StepPlan
+    from gan3d_ns.pipelines.step import StepPlan
 
     class TimedTrainer(GanTrainer):
         """Schedules follow the time; the data and the random numbers follow the step."""

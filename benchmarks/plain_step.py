@@ -22,7 +22,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
     from gan3d_ns.model_components import losses
     from gan3d_ns.model_components.ray_samplers import spread_evenly
     from gan3d_ns.model_components.surface import SurfaceHits
-    from gan3d_ns.pipelines.gan_pipeline import images_of
+    from gan3d_ns.pipelines.step import images_of
 
     pipeline, config = trainer.pipeline, trainer.config
     plan = replace(trainer.plan(step), penalise=True)

@@ -21,8 +21,10 @@ def append_coordinates(
 class CoordConv2d(nn.Conv2d):
     """A convolution over the features and their two coordinates; `in_channels` counts the features alone."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
-        super().__init__(in_channels + 2, out_channels, kernel_size, padding=padding)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__(in_channels + 2, out_channels, kernel_size, stride=stride, padding=padding)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, features: Float[Tensor, "batch channel height width"]

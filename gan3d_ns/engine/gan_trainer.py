@@ -35,7 +35,8 @@ from gan3d_ns.engine.schedules import (
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.geometry_health import GeometryHealth
-from gan3d_ns.pipelines.gan_pipeline import GanPipeline, Pictures, StepPlan
+from gan3d_ns.pipelines.gan_pipeline import GanPipeline
+from gan3d_ns.pipelines.step import Pictures, StepPlan
 
 SMALLEST_LOSS_SCALE = 1.0
 """GOF's release keeps the loss scale of half precision from falling below this."""

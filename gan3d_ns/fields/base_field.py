@@ -54,6 +54,11 @@ class GenerativeField(nn.Module):
     half_sides: tuple[float, float, float] | None = None
     """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 
+    @property
+    def expected_half_sides(self) -> tuple[float, float, float] | None:
+        """Half the sides of the box that the object is expected in, in world units; None where nothing is known."""
+        return self.half_sides
+
     @abstractmethod
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         """Latents ~ N(0, I) to codes, the space in which styles are averaged (truncation) and interpolated."""

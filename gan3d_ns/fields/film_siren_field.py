@@ -1,4 +1,4 @@
-"""The FiLM-SIREN occupancy field of GOF (released code, SPATIALSIRENBASELINE), a descendant of pi-GAN's."""
+"""The FiLM-SIREN field of pi-GAN and GOF (released code, SPATIALSIRENBASELINE, and TALLSIREN without a box)."""
 
 from dataclasses import dataclass, field
 from typing import Type
@@ -37,7 +37,8 @@ class FilmSirenFieldConfig(InstantiateConfig):
     num_layers: int = 8
     """Sine layers before the geometry head."""
     box_side: float = 0.24
-    """Side of the world cube, centred at the origin, that is mapped onto [-1, 1]."""
+    """Side of the world cube, centred at the origin, that is mapped onto [-1, 1]. 2 leaves world coordinates as they
+    are, as pi-GAN's network for CARLA (TALLSIREN)."""
     lock_view_dependence: bool = False
     """Replace every view direction by (0, 0, -1): colours then do not change with the view."""
     sphere_prior_gain: float = 0.0
@@ -62,7 +63,9 @@ class FilmStyles(Styles):
 
 
 class FilmSirenField(GenerativeField):
-    """Eight FiLM-SIREN layers, a linear occupancy head and one view-dependent FiLM-SIREN layer for colour.
+    """Eight FiLM-SIREN layers, a linear geometry head and one view-dependent FiLM-SIREN layer for colour.
+
+    pi-GAN reads the geometry as a density, GOF as an occupancy logit; the network is the same.
 
     A code holds the raw frequencies of all layers and then the raw phases (GOF, released code, section 2 of the
     field's description): truncation averages these raw values.
@@ -84,6 +87,12 @@ class FilmSirenField(GenerativeField):
         self.colour_head = nn.Linear(hidden, 3)
         for head in (self.geometry_head, self.colour_head):
             uniform_(head.weight, (6.0 / hidden) ** 0.5 / 25.0)
+
+    @property
+    def expected_half_sides(self) -> tuple[float, float, float]:
+        """The box that its coordinates are scaled to; it goes on beyond."""
+        half = self.config.box_side / 2.0
+        return half, half, half
 
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         # Never in half precision: frequencies multiply coordinates, so that rounding them would move the object.
@@ -174,7 +183,7 @@ class FilmSirenField(GenerativeField):
         return self.with_sphere(logits, positions), torch.sigmoid(raw)
 
     def load_authors_weights(self, state: dict[str, Tensor]) -> None:
-        """Loads a generator state dict of the GOF release (names ``siren.*``), strictly.
+        """Loads a generator state dict of the pi-GAN or GOF release (names ``siren.*``), strictly.
 
         Raises:
             RuntimeError: names or shapes do not fit this field.
@@ -183,7 +192,7 @@ class FilmSirenField(GenerativeField):
 
 
 def translate_gof_name(name: str) -> str:
-    """Our parameter name for one of the original GOF generator; unknown names are returned as they are."""
+    """Our parameter name for one of the original pi-GAN or GOF generator; unknown names are returned as they are."""
     for theirs, ours in (
         ("siren.mapping_network.network.", "mapping_network.layers."),
         ("siren.network.", "trunk."),

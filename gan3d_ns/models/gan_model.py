@@ -12,9 +12,11 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
@@ -161,6 +163,9 @@ class GanModel(Model):
         config = self.config
         self.pose_prior: PosePrior = config.pose_prior.setup()
         self.generator = self.build_generator()
+        problem = framing_problem(config.pose_prior, self.generator.field.expected_half_sides)
+        if problem is not None:
+            CONSOLE.print(f"[bold yellow]Warning: {problem}", soft_wrap=True)
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)

@@ -11,12 +11,14 @@ from typing_extensions import Annotated
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
+from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
 
 # A single subcommand is no union; tyro's own way round is a suppressed second one.
 Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None, tyro.conf.Suppress]]
 Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
+    Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
 ]
 

@@ -19,8 +19,22 @@ from gan3d_ns.errors import UserError
 ZIP_START, PICKLE_START = b"PK", b"\x80\x02"
 """First bytes of what torch.save writes: a zip archive, before torch 1.6 a pickle."""
 
-# Stands for torch_ema's class while such a file is read: it takes the attributes and has no behaviour.
-_ShadowFile = type("ExponentialMovingAverage", (), {"__module__": "torch_ema.ema"})
+
+class _Shadow:
+    """Stands for a class while a pickled object of it is read: takes the attributes and has no behaviour."""
+
+
+class _ShadowModule(_Shadow):
+    """Stands for a network or one of its layers."""
+
+
+def _shadow(path: str, base: type) -> type:
+    """A class that the unpickler takes for the one at ``package.module.Name``."""
+    module, _, name = path.rpartition(".")
+    return type(name, (base,), {"__module__": module})
+
+
+_ShadowAverage = _shadow("torch_ema.ema.ExponentialMovingAverage", _Shadow)
 
 
 @dataclass(frozen=True)
@@ -37,10 +51,12 @@ class Release:
     """The config of our field with the sizes of a state dict; None where the tensors that tell them are missing."""
     translate: Callable[[str], str]
     """Our parameter name for one of theirs; unknown names are returned as they are."""
+    pickled_classes: tuple[str, ...] = ()
+    """Where the file holds a pickled network, the classes in it; they are read without their code."""
 
 
 def read_plain(path: Path, release: Release) -> Any:
-    """What a file of torch.save holds, as long as that is tensors, numbers and containers, on the CPU.
+    """What a file of torch.save holds, as long as that is tensors, numbers, containers and known objects, on the CPU.
 
     Raises:
         UserError: there is no such file, it is damaged, or it holds other objects, which run code when they are read.
@@ -49,7 +65,7 @@ def read_plain(path: Path, release: Release) -> Any:
         raise UserError(f"there is no file {path}; give the {release.file} of the {release.name} release.")
     known = getattr(torch.serialization, "safe_globals", lambda classes: nullcontext())
     try:
-        with known([_ShadowFile]):
+        with known([_ShadowAverage, *(_shadow(name, _ShadowModule) for name in release.pickled_classes)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         with path.open("rb") as stream:
@@ -67,14 +83,28 @@ def read_plain(path: Path, release: Release) -> Any:
         ) from error
 
 
+def module_state(module: _ShadowModule, prefix: str = "") -> dict[str, Tensor]:
+    """The parameters of a pickled network under the names of its state dict, in that order."""
+    attributes = vars(module)
+    state = {
+        prefix + name: value.detach() for name, value in attributes.get("_parameters", {}).items() if value is not None
+    }
+    for name, child in attributes.get("_modules", {}).items():
+        if isinstance(child, _ShadowModule):
+            state.update(module_state(child, f"{prefix}{name}."))
+    return state
+
+
 def fitting_state(state: Any, path: Path, release: Release) -> dict[str, Tensor]:
-    """The generator's state dict, checked against the field that its shapes describe.
+    """The generator's state dict, checked against the field that its shapes describe; also of a pickled network.
 
     Raises:
         UserError: it is no state dict, or not that of the release's field.
     """
+    if isinstance(state, _ShadowModule):
+        state = module_state(state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        kind = "a moving average" if isinstance(state, _ShadowFile) else f"a {type(state).__name__}"
+        kind = "a moving average" if isinstance(state, _ShadowAverage) else f"a {type(state).__name__}"
         raise UserError(f"{path} is {kind}, not the state dict of a {release.name} generator; give {release.file}.")
     sizes = release.sizes(state)
     own = dict(sizes.setup().named_parameters()) if sizes is not None else {}
@@ -107,7 +137,7 @@ def averaged_state(state: Mapping[str, Tensor], path: Path, release: Release) ->
         UserError: it cannot be read, or belongs to other parameters.
     """
     average = read_plain(path, release)
-    if isinstance(average, _ShadowFile):
+    if isinstance(average, _ShadowAverage):
         average = vars(average)
     shadow = average.get("shadow_params") if isinstance(average, Mapping) else None
     if not isinstance(shadow, (list, tuple)) or [entry.shape for entry in shadow] != [

@@ -204,3 +204,43 @@ def test_a_single_pixel_is_refused():
 def test_the_command_line_can_set_every_field():
     config = tyro.cli(PosePriorConfig, args=["--distribution", "truncated-gaussian", "--fov-deg", "30"])
     assert config == PosePriorConfig(distribution="truncated-gaussian", fov_deg=30.0)
+
+
+@pytest.mark.parametrize("collection", ["celeba", "carla"])
+def test_pigans_cameras_and_rays_match_the_original(load_fixture, collection):
+    reference, prior = load_fixture(f"pigan_{collection}_camera"), POSE_PRIOR_PRESETS[collection].setup()
+    poses = reference["yaw_pitch"].flip(-1)
+    assert_close(prior.camera_to_world(poses), reference["cam2world"][:, :3], atol=1e-4, rtol=1e-4)
+    rays = prior.rays(poses, 8)
+    assert_close(rays.origins, reference["ray_origins"], atol=1e-4, rtol=1e-4)
+    assert_close(rays.directions, reference["ray_dirs"], atol=1e-4, rtol=1e-4)
+
+
+# pi-GAN, released code, curriculums.py: law, means and spreads (yaw, pitch) in radians, field of view, near, far.
+@pytest.mark.parametrize(
+    ("collection", "law", "spreads", "fov", "near", "far"),
+    [
+        ("celeba", "gaussian", (0.3, 0.155), 12, 0.88, 1.12),
+        ("cats", "uniform", (0.5, 0.4), 12, 0.8, 1.2),
+    ],
+)
+def test_pigans_frontal_pose_laws(collection, law, spreads, fov, near, far):
+    config = POSE_PRIOR_PRESETS[collection]
+    assert (config.distribution, config.fov_deg, config.near, config.far, config.radius) == (law, fov, near, far, 1.0)
+    poses = config.setup().sample(40_000, torch.Generator().manual_seed(0))
+    assert_close(poses.mean(dim=0), torch.full((2,), math.pi / 2), atol=0.01, rtol=0)
+    expected = torch.tensor([spreads[1], spreads[0]]) / (1.0 if law == "gaussian" else math.sqrt(3.0))
+    assert_close(poses.std(dim=0), expected, atol=0.005, rtol=0)
+
+
+def test_pigans_carla_law_equals_the_published_formula():
+    """Yaw: pi/2 +- pi; v = U(mean - spread, mean + spread) / pi of the sphere's area, pitch = arccos(1 - 2 v)."""
+    config = POSE_PRIOR_PRESETS["carla"]
+    assert (config.fov_deg, config.near, config.far, config.radius) == (30.0, 0.7, 1.3, 1.0)
+    mean = spread = math.pi / 4 * 85 / 90
+    fractions = torch.linspace(0.005, 0.995, 199)
+    published = torch.arccos(1 - 2 * ((mean + (2 * fractions - 1) * spread) / math.pi).clamp(1e-5, 1 - 1e-5))
+    poses = config.setup().sample(200_000, torch.Generator().manual_seed(0))
+    assert_close(torch.quantile(poses[:, 0], fractions), published, atol=0.01, rtol=0)
+    yaw = torch.quantile(poses[:, 1], fractions)
+    assert_close(yaw, math.pi / 2 + (2 * fractions - 1) * math.pi, atol=0.03, rtol=0)

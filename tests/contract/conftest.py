@@ -20,6 +20,11 @@ FORM: dict[str, Any] = {
     "save_only_latest_checkpoint": False,
 }
 """A surface even without training, so that exporters have something to export; checkpoints of steps 2 and 4."""
+FORM_OF: dict[str, dict[str, Any]] = {
+    # Its densities are for each world unit: at 35 matter is half opaque over .02 of them.
+    "pi-gan-paper": {"pipeline.model.film_siren.sphere_prior_gain": 600.0},
+}
+"""Methods whose values need another scale for that."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
 }
@@ -46,7 +51,7 @@ def contract_config(run: str, folder: Path) -> Any:
     """A registered method, shrunk, with a surface from the start; settings that it does not have are left out."""
     method_name, variant = VARIANTS.get(run, (run, {}))
     config = tiny_config(method_name, folder, STEPS, **variant)
-    for path, value in FORM.items():
+    for path, value in {**FORM, **FORM_OF.get(method_name, {})}.items():
         set_path(config, path, value)
     model = config.pipeline.model
     if model.field == "nerf":

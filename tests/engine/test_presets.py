@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.engine.presets import apply_preset, read_path
 from gan3d_ns.errors import UserError
 
@@ -110,7 +111,7 @@ def test_each_preset_of_each_method_builds() -> None:
             config.resolve_preset()
             for path, value in values.items():
                 assert read_path(config, path) == value, (name, preset, path)
-            assert config.pipeline.discriminator.resolution >= config.largest_resolution
+            config.validate_shown_sides()
             prior = config.pipeline.model.pose_prior
             assert prior.near < prior.radius < prior.far
             assert config.window.start <= prior.far - prior.near
@@ -120,6 +121,7 @@ def test_each_preset_of_each_method_builds() -> None:
             config.pipeline.model.film_siren.hidden_dim = 16
             model = config.pipeline.model.setup(scene_box=box, num_train_data=1)
             assert model.generator.background == config.pipeline.model.background
+            assert framing_problem(prior, model.generator.field.expected_half_sides) is None, (name, preset)
 
 
 def test_auto_is_the_toy_cars_only_without_pictures() -> None:

@@ -60,6 +60,30 @@ def test_adversarial_losses_match_the_original(reference, discriminator, label, 
     close(second_order[0, ::40, 0, 0], reference[f"{label}_r1_grad_wrt_final_layer"])
 
 
+@pytest.mark.parametrize(("label", "fade"), [("alpha10", 1.0), ("alpha03", 0.3)])
+def test_losses_of_pigan_match_the_original(load_fixture, label, fade):
+    """Scores, penalty and pose of its CCS discriminator; the weights of R1 are those of CelebA and of CARLA."""
+    reference = load_fixture("pigan_losses")
+    weights = load_fixture("pigan_ccsencoder_discriminator_weights")
+    released = {name.removeprefix("weights/"): tensor for name, tensor in weights.items()}
+    network = ProgressiveDiscriminatorConfig(resolution=32, architecture="ccs").setup()
+    network.load_state_dict(convert_released_state(released, 32, "ccs"))
+    real = reference["real"].requires_grad_()
+    score_real = network(real, fade).score
+    with torch.no_grad():
+        fake = network(reference["fake"], fade)
+    close(
+        non_saturating_discriminator_loss(score_real, fake.score),
+        reference[f"{label}_loss_d_fake"] + reference[f"{label}_loss_d_real"],
+    )
+    close(non_saturating_generator_loss(fake.score), reference[f"{label}_loss_g"])
+    close(15 * pose_loss(fake.pose, reference["pose_true"]), reference[f"{label}_loss_position"])
+    close((fake.latent - reference["z_true"]).square().mean(), reference[f"{label}_mse_latent"])
+    penalty = r1_penalty(score_real, real)
+    close(0.2 * penalty, reference[f"{label}_r1_penalty_lambda02"])
+    close(10.0 * penalty, reference[f"{label}_r1_penalty_lambda10"])
+
+
 def test_r1_of_a_linear_score_is_half_its_squared_weights():
     weight = torch.randn(3, 4, 4, requires_grad=True)
     images = torch.randn(5, 3, 4, 4, requires_grad=True)

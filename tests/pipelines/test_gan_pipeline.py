@@ -39,7 +39,7 @@ def make_pipeline(tmp_path_factory: pytest.TempPathFactory) -> MakePipeline:
 
 
 def plan_of(**changes: Any) -> Any:
-    from gan3d_ns.pipelines.gan_pipeline import StepPlan
+    from gan3d_ns.pipelines.step import StepPlan
 
     plan = StepPlan(
         resolution=RESOLUTION,

@@ -1,0 +1,134 @@
+"""What passes between the training engine and the pipeline in one step: the plan, what is drawn, what is rendered."""
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import List, Optional
+
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from gan3d_ns.cameras.patches import Patches, draw_patches
+from gan3d_ns.fields.base_field import Styles
+from gan3d_ns.model_components.surface import SurfaceHits
+from gan3d_ns.models.generator import RenderOutput
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What the schedules say about one step; the training engine makes it."""
+
+    resolution: int
+    batch_size: int
+    position: int
+    """Real pictures that earlier steps have consumed."""
+    seed: int
+    """Seed of the run's data order."""
+    window_half_width: float
+    """In world units."""
+    opacity_weight: float
+    geometry_release: float
+    """How far geometry may leave the field's start shape, 0 to 1."""
+    top_k_fraction: float
+    fade: float
+    """Weight of the current resolution in the discriminator, 1 once it has faded in."""
+    penalise: bool
+    """Whether this step carries the gradient penalties."""
+    batch_split: int = 1
+    patch_size: Optional[int] = None
+    """Side of the patches that are shown in place of whole pictures."""
+    smallest_patch: float = 1.0
+    """Smallest side of a patch over that of its picture."""
+    density_noise: float = 0.0
+    """Standard deviation of the noise on the raw values of densities."""
+
+    @property
+    def side(self) -> int:
+        """Side of what the discriminator is shown, in pixels."""
+        return self.patch_size or self.resolution
+
+    def draw_patches(self, count: int, randomness: torch.Generator) -> Optional[Patches]:
+        """Random patches for ``count`` pictures, where patches are shown."""
+        if self.patch_size is None:
+            return None
+        return draw_patches(count, self.patch_size, self.smallest_patch, randomness)
+
+    def parts(self) -> List[slice]:
+        """The pictures of the batch in ``batch_split`` parts, as equal as they can be."""
+        count = min(self.batch_split, self.batch_size)
+        ends = [self.batch_size * index // count for index in range(count + 1)]
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is random about a batch of pictures, apart from the jitter of their samples."""
+
+    latents: Float[Tensor, "batch latent"]
+    poses: Float[Tensor, "batch 2"]
+    """(pitch, yaw) in radians."""
+    compared_rays: Int[Tensor, "compared"]
+    """The rays whose normals are compared with a neighbour's, the same in every picture."""
+    neighbour_offsets: Float[Tensor, "batch compared 3"]
+    """From the surface points of these rays to the neighbours, in world units."""
+    side: int
+    """Side of each picture in pixels."""
+    augmentation: Float[Tensor, "batch showing uniform"]
+    """How these pictures, and the real ones beside them, are augmented at each showing."""
+    patches: Optional[Patches] = None
+    """The part of each picture's frame that is drawn; None: all of it."""
+    radii: Optional[Float[Tensor, "batch"]] = None
+    """Distances of the cameras in world units, where they differ."""
+
+    def __getitem__(self, part: slice) -> "Draw":
+        return replace(
+            self,
+            latents=self.latents[part],
+            poses=self.poses[part],
+            neighbour_offsets=self.neighbour_offsets[part],
+            augmentation=self.augmentation[part],
+            patches=None if self.patches is None else self.patches[part],
+            radii=None if self.radii is None else self.radii[part],
+        )
+
+    def __len__(self) -> int:
+        return self.latents.shape[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the surface search of a batch wants its samples; made without gradient, so that it may outlive a phase."""
+
+    distances: Float[Tensor, "batch ray sample"]
+    hits: SurfaceHits
+    noise: Optional[Float[Tensor, "batch ray sample"]] = None
+    """What is added to the geometry's values at these distances."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Generated pictures and what they were drawn from: all that a discriminator's phase asks for."""
+
+    images: Float[Tensor, "batch 3 resolution resolution"]
+    """In [-1, 1]."""
+    draw: Draw
+
+    @property
+    def poses(self) -> Float[Tensor, "batch 2"]:
+        """(pitch, yaw) in radians."""
+        return self.draw.poses
+
+
+@dataclass(frozen=True)
+class Fakes(Pictures):
+    """Generated pictures with what made them, which the generator's phase asks for."""
+
+    styles: Styles
+    rays: RayBundle
+    render: RenderOutput
+
+
+def images_of(rgb: Float[Tensor, "batch ray 3"], resolution: int) -> Float[Tensor, "batch 3 resolution resolution"]:
+    """Rendered colours in [0, 1], row by row, as the pictures in [-1, 1] that discriminators look at."""
+    return rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
