@@ -49,7 +49,7 @@ class Run:
     trained_step: int = 100_000
     """Training step at which distilled weights are used, which fixes the window and the weights of the losses."""
     methods: Tuple[str, ...] = ()
-    """Which methods; without it all three."""
+    """Which methods; without it the tiny ones and those of GOF."""
     fields: Tuple[str, ...] = ()
     """Which fields; without it each method's own and, at tiny size, all."""
     resolutions: Tuple[int, ...] = ()

@@ -101,14 +101,14 @@ class _RunningFrame:
             config = replace(config, warmup_steps=frame.grid_looks * config.update_interval)
         grid = config.setup(radius=model.seen_radius).to(model.device)
         generator, prior = model.shown_generator, model.config.pose_prior
-        spacing = (prior.far - prior.near) / (model.config.sampler.num_coarse_samples - 1)
+        spacing = (prior.far - prior.near) / (generator.sampler.num_coarse_samples - 1)
         randomness = torch.Generator(device=model.device).manual_seed(0)
         start = time.perf_counter()
         while not grid.ready:
             shape = (GRID_LATENTS, generator.field.latent_dim)
             latents = torch.randn(shape, generator=randomness, device=model.device)
             with torch.no_grad():
-                grid.update(generator.field, generator.styles(latents), spacing, randomness)
+                grid.update(generator.field, generator.geometry, generator.styles(latents), spacing, randomness)
         self.grid_seconds = time.perf_counter() - start
         self.grid_occupied = float(grid.occupied_fraction)
         model.prior_grid = grid

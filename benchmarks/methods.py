@@ -14,8 +14,9 @@ from gan3d_ns.errors import UserError
 
 FIELDS = ("film-siren", "tri-plane", "hash")
 SLOW_METHOD = "gof-gan-paper"
-QUICK = {"gof-gan-tiny": (16, 2), "gof-gan": (16, 1), "gof-gan-paper": (8, 1)}
-"""Side and batch of quick settings."""
+QUICK = {"gof-gan": (16, 1), "gof-gan-paper": (8, 1)}
+"""Side and batch of quick settings; QUICK_TINY for the others."""
+QUICK_TINY = (16, 2)
 QUICK_LOOKS, QUICK_GRID = 1, 16
 
 
@@ -57,16 +58,19 @@ class MethodsPart(Part):
         """The method's own field, with half and full precision on a GPU, with the grid, and other fields."""
         batch = request.batch_size
         if request.quick:
-            side, batch = side or QUICK[method][0], batch or QUICK[method][1]
+            quick_side, quick_batch = QUICK.get(method, QUICK_TINY)
+            side, batch = side or quick_side, batch or quick_batch
         own = Iteration(method, side, batch, steps=1 if method == SLOW_METHOD or request.quick else 4)
         if request.distilled is not None and method == SLOW_METHOD:
             own = replace(own, state=request.distilled, first_step=request.trained_step)
         grid = replace(own, prior_grid=True)
         if request.quick:
             grid = replace(grid, grid_looks=QUICK_LOOKS, grid_resolution=QUICK_GRID)
-        group = [replace(own, work="plain step"), own, grid]
+        # The plain step is GOF's; a density is compared with itself.
+        occupancy = method_config(method).pipeline.model.geometry == "occupancy"
+        group = [replace(own, work="plain step"), own, grid] if occupancy else [own, grid]
         if request.turns.device == "cuda" and method_config(method).mixed_precision:
-            group.insert(2, replace(own, mixed_precision=False))
+            group.insert(len(group) - 1, replace(own, mixed_precision=False))
         yield from compare(group, request)
         fields = request.fields or (FIELDS if method == METHODS[0] else ())
         for field in fields:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
     from gan3d_ns.models.generator import RenderOutput
 
-METHODS = ("gof-gan-tiny", "gof-gan", "gof-gan-paper")
+METHODS = ("gof-gan-tiny", "pi-gan-tiny", "graf-tiny", "gof-gan", "gof-gan-paper")
+"""What is measured when no method is named."""
 NUM_PICTURES = 16
 NEVER = 10**9
 GRID_LATENTS, GRID_PICTURE = 8, 8
@@ -158,12 +159,15 @@ def method_config(method: str) -> GanTrainerConfig:
     Raises:
         UserError: no such method.
     """
-    from gan3d_ns.method_configs import gof
+    from nerfstudio.configs.method_configs import all_methods
 
-    specification = getattr(gof, method.replace("-", "_"), None)
-    if specification is None:
-        raise UserError(f"there is no method {method}; choose among {', '.join(METHODS)}.")
-    return copy.deepcopy(specification.config)
+    from gan3d_ns.engine.trainer_config import GanTrainerConfig
+
+    config = all_methods.get(method)
+    if not isinstance(config, GanTrainerConfig):
+        known = [name for name, entry in all_methods.items() if isinstance(entry, GanTrainerConfig)]
+        raise UserError(f"there is no method {method}; choose among {', '.join(sorted(known))}.")
+    return copy.deepcopy(config)
 
 
 def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer:
@@ -185,9 +189,10 @@ def build_trainer(iteration: Iteration, folder: Path, device: str) -> GanTrainer
         0, resolution, iteration.batch_size or stage.batch_size, stage.lr_generator, stage.lr_discriminator
     )
     config.curriculum = (stage,)
-    config.pipeline.discriminator = replace(
-        config.pipeline.discriminator, resolution=max(config.pipeline.discriminator.resolution, resolution)
-    )
+    if config.patches.size is None:
+        config.pipeline.discriminator = replace(
+            config.pipeline.discriminator, resolution=max(config.pipeline.discriminator.resolution, resolution)
+        )
     apply_field(config, iteration.field)
     grid, sampler = config.pipeline.model.prior_grid, config.pipeline.model.sampler
     grid.enabled = iteration.prior_grid

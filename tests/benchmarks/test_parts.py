@@ -73,6 +73,13 @@ def test_methods(request_of):
         next(part.rows(request_of(methods=("gof-gan-huge",))))
 
 
+@pytest.mark.parametrize("method", ["pi-gan-tiny", "graf-tiny"])
+def test_densities_and_patches_are_measured_too(method, request_of):
+    own, grid = list(MethodsPart().rows_of(method, None, request_of()))
+    assert own["images_per_second"] == pytest.approx(own["batch"] / own["seconds"])
+    assert own["ratio"] == pytest.approx(1.0) and 0.0 < grid["grid_occupied"] <= 1.0
+
+
 def test_measuring_changes_no_method():
     before = method_config("gof-gan-tiny")
     Iteration("gof-gan-tiny", 16, 1, steps=1, field="film-siren", num_samples=3).prepare("cpu")
