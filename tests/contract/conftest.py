@@ -27,6 +27,7 @@ FORM_OF: dict[str, dict[str, Any]] = {
 """Methods whose values need another scale for that."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
+    "pi-gan-tiny-as-gof": ("pi-gan-tiny", {"pipeline.model.geometry": "occupancy"}),
 }
 """Methods with other settings: a name for the run, the method, and dotted paths."""
 
