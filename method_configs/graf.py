@@ -128,7 +128,7 @@ graf_tiny = MethodSpecification(
                     hidden_dim=64,
                     num_layers=4,
                     skip_layer=None,
-                    position_octaves=5,
+                    position_octaves=4,
                     use_view_directions=False,
                     # The start shape's box is four field units wide; the fifth octave's waves are a tenth of that.
                     coordinate_scale=16.0,
@@ -140,7 +140,7 @@ graf_tiny = MethodSpecification(
                 volume_sampler=VolumeSamplerConfig(num_coarse_samples=14, num_fine_samples=0, spacing="stratified"),
                 pose_prior=HEADS,
             ),
-            discriminator=PatchDiscriminatorConfig(resolution=16, base_channels=32),
+            discriminator=PatchDiscriminatorConfig(resolution=16, base_channels=32, instance_norm=False),
             loss=photograph_losses(r1_weight=3.0),
         ),
     ),

@@ -25,6 +25,8 @@ class PatchDiscriminatorConfig(DiscriminatorConfig):
     """Side of the pictures or patches in pixels, the only one that is taken: 16, 32, 64 or 128."""
     base_channels: int = 64
     """Channels at a side of 32 pixels; they double with each halving of the side, up to eight times as many."""
+    instance_norm: bool = True
+    """Remove each patch's contrast, as published; off lets small patches also be judged by their colours."""
 
 
 class PatchDiscriminator(Discriminator):
@@ -56,7 +58,7 @@ class PatchDiscriminator(Discriminator):
             outputs = max(1, 32 * config.base_channels // side)
             layers.append(spectral_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)))
             # The layer that a larger patch adds in front has no normalisation.
-            if len(layers) > 1 or config.resolution <= 32:
+            if config.instance_norm and (len(layers) > 1 or config.resolution <= 32):
                 layers.append(nn.InstanceNorm2d(outputs))
             layers.append(nn.LeakyReLU(LEAKY_SLOPE))
             inputs = outputs

@@ -77,3 +77,13 @@ def test_other_sizes_of_pictures_are_refused(shape: tuple[int, int]) -> None:
 def test_other_resolutions_are_refused(resolution: int) -> None:
     with pytest.raises(UserError, match=f"resolution is {resolution}, but"):
         PatchDiscriminator(PatchDiscriminatorConfig(resolution=resolution))
+
+
+@pytest.mark.parametrize("instance_norm", [True, False])
+def test_instance_norm_hides_the_contrast_of_a_patch(instance_norm: bool) -> None:
+    torch.manual_seed(0)
+    config = PatchDiscriminatorConfig(resolution=16, base_channels=16, instance_norm=instance_norm)
+    discriminator = PatchDiscriminator(config).eval()
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    same = torch.allclose(discriminator(images).score, discriminator(0.3 * images).score, atol=1e-3)
+    assert same == instance_norm
