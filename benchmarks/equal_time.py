@@ -1,14 +1,12 @@
-"""Trainings of equal cost: a method's whole schedule, stretched or compressed to a given CPU time.
+"""Trainings of equal cost: each method takes as many of its steps as a given CPU time allows.
 
-Methods differ in the cost of a step, so that equal steps compare nothing. Here the schedules (learning rates, window,
-release of the geometry, noise, patches) follow the share of the time that is spent; each method takes as many steps as
-it can. The run is an ordinary one: ns-viewer, gan3d and ns-export open it.
+Methods differ in the cost of a step, so that equal steps compare nothing. The run is an ordinary one, with the method's
+own schedules: ns-viewer, gan3d and ns-export open it.
 """
 
 import copy
-import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -62,41 +60,20 @@ class Train:
 def run_for(config, seconds: float) -> None:
     """Trains a config for ``seconds`` of CPU time; prints its losses twenty times."""
     from gan3d_ns.engine.gan_trainer import GanTrainer
-    from gan3d_ns.pipelines.step import StepPlan
 
-    class TimedTrainer(GanTrainer):
-        """Schedules follow the time; the data and the random numbers follow the step."""
-
-        spent = 0.0
-
-        def scheduled(self) -> int:
-            """The step of the method's own schedule that the time stands for."""
-            last = self.config.max_num_iterations - 1
-            return min(last, math.floor(self.config.max_num_iterations * self.spent / seconds))
-
-        def plan(self, step: int) -> StepPlan:
-            """The plan of the scheduled step, with this step's pictures."""
-            plan = super().plan(self.scheduled())
-            penalise = step % self.config.pipeline.loss.penalty_interval == 0
-            return replace(plan, position=step * plan.batch_size, penalise=penalise)
-
-        def set_learning_rates(self, step: int) -> None:
-            """The rates of the scheduled step."""
-            super().set_learning_rates(self.scheduled())
-
-    trainer = TimedTrainer(config)
+    trainer = GanTrainer(config)
     trainer.setup()
     trainer.pipeline.train()
-    start, step, printed = time.process_time(), 0, 0
-    while trainer.spent < seconds:
+    start, step, printed, spent = time.process_time(), 0, 0, 0.0
+    while spent < seconds:
         _, terms, measures = trainer.train_iteration(step)
-        trainer.spent = time.process_time() - start
+        spent = time.process_time() - start
         step += 1
-        if trainer.spent * 20 >= seconds * (printed + 1):
+        if spent * 20 >= seconds * (printed + 1):
             printed += 1
             numbers = " ".join(f"{name} {float(value):.3f}" for name, value in {**terms, **measures}.items())
-            print(f"{trainer.spent:.0f} s, {step} steps: {numbers}", flush=True)
+            print(f"{spent:.0f} s, {step} steps: {numbers}", flush=True)
     trainer.save_checkpoint(step - 1)
     path, health = trainer.write_panel(step - 1)
-    print(f"{config.method_name}: {step} steps in {trainer.spent:.0f} s of CPU time; {path}, {health}", flush=True)
+    print(f"{config.method_name}: {step} steps in {spent:.0f} s of CPU time; {path}, {health}", flush=True)
     trainer.shutdown()
