@@ -2,7 +2,7 @@
 
 from typing import Any, Dict
 
-from nerfstudio.configs.base_config import LoggingConfig, ViewerConfig
+from nerfstudio.configs.base_config import LoggingConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
@@ -109,9 +109,6 @@ gof_gan_tiny = MethodSpecification(
         method_name="gof-gan-tiny",
         steps_per_save=1000,
         max_num_iterations=6000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=collection_presets(TINY_WINDOW),
         # The first 6000 steps are a run of minutes; --max-num-iterations 12000 goes on at 64x64.
         curriculum=(
@@ -130,7 +127,6 @@ gof_gan_tiny = MethodSpecification(
         ema_decay=0.995,
         machine=machine(),
         logging=LoggingConfig(steps_per_log=50),
-        viewer=ViewerConfig(),
         optimizers=optimizers(1e-3, 5e-4, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
@@ -152,9 +148,6 @@ gof_gan = MethodSpecification(
         method_name="gof-gan",
         steps_per_save=2000,
         max_num_iterations=100_000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=collection_presets(FULL_WINDOW),
         curriculum=(CurriculumStage(0, 32, 32), CurriculumStage(10_000, 64, 32), CurriculumStage(50_000, 128, 16)),
         fade_steps=5000,
@@ -166,7 +159,6 @@ gof_gan = MethodSpecification(
         ema_decay=0.999,
         steps_per_panel=1000,
         machine=machine(),
-        viewer=ViewerConfig(),
         optimizers=optimizers(1e-3, 1e-3, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
@@ -202,9 +194,6 @@ gof_gan_paper = MethodSpecification(
         method_name="gof-gan-paper",
         steps_per_save=2000,
         max_num_iterations=published_presets()["celeba"]["max_num_iterations"],
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=published_presets(),
         base_preset="celeba",
         curriculum=published_presets()["celeba"]["curriculum"],
@@ -216,7 +205,6 @@ gof_gan_paper = MethodSpecification(
         ema_decay=0.999,
         steps_per_panel=1000,
         machine=machine(),
-        viewer=ViewerConfig(),
         mixed_precision=True,
         optimizers=optimizers(5e-5, 2e-4, beta2=0.9, max_norm=1.0),
         pipeline=GanPipelineConfig(

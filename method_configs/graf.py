@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Dict, Tuple
 
-from nerfstudio.configs.base_config import LoggingConfig, ViewerConfig
+from nerfstudio.configs.base_config import LoggingConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
@@ -98,9 +98,6 @@ graf_tiny = MethodSpecification(
         method_name="graf-tiny",
         steps_per_save=1000,
         max_num_iterations=6000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=collection_presets(WindowScheduleConfig()),
         curriculum=(
             CurriculumStage(0, 32, 8),
@@ -116,7 +113,6 @@ graf_tiny = MethodSpecification(
         ema_decay=0.995,
         machine=machine(),
         logging=LoggingConfig(steps_per_log=50),
-        viewer=ViewerConfig(),
         optimizers=optimizers(1e-3, 5e-4, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
@@ -152,9 +148,6 @@ graf = MethodSpecification(
         method_name="graf",
         steps_per_save=2000,
         max_num_iterations=200_000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=collection_presets(WindowScheduleConfig()),
         curriculum=published_curriculum(128),
         patches=PatchScheduleConfig(size=32),
@@ -165,7 +158,6 @@ graf = MethodSpecification(
         ema_decay=0.999,
         steps_per_panel=1000,
         machine=machine(),
-        viewer=ViewerConfig(),
         optimizers=published_optimizers(),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
@@ -192,9 +184,6 @@ graf_paper = MethodSpecification(
         steps_per_save=5000,
         # The release trains without end and keeps the best; the learning rates' last milestone, and half as much again.
         max_num_iterations=300_000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=published_presets(),
         base_preset="carla",
         curriculum=published_curriculum(128),
@@ -205,7 +194,6 @@ graf_paper = MethodSpecification(
         ema_decay=0.999,
         steps_per_panel=1000,
         machine=machine(),
-        viewer=ViewerConfig(),
         optimizers=published_optimizers(),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(

@@ -3,7 +3,6 @@
 import copy
 from typing import Any, Dict, Optional, Tuple
 
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
@@ -151,9 +150,6 @@ pi_gan_paper = MethodSpecification(
         method_name="pi-gan-paper",
         steps_per_save=2000,
         max_num_iterations=200_000,
-        steps_per_eval_batch=0,
-        steps_per_eval_image=0,
-        steps_per_eval_all_images=0,
         presets=published_presets(),
         base_preset="celeba",
         curriculum=published_presets()["celeba"]["curriculum"],
@@ -164,7 +160,6 @@ pi_gan_paper = MethodSpecification(
         ema_decay=0.999,
         steps_per_panel=1000,
         machine=machine(),
-        viewer=ViewerConfig(),
         mixed_precision=True,
         optimizers=optimizers(6e-5, 2e-4, beta2=0.9, max_norm=10.0),
         pipeline=GanPipelineConfig(

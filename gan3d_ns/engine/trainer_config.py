@@ -106,6 +106,12 @@ class GanTrainerConfig(TrainerConfig):
     """Type of --mixed-precision. float16 as published, on GPUs only. bfloat16 cannot overflow and also works on CPUs,
     where sine layers train 1.5 times as fast on one with matrix units (AMX), with logits off by some percent. Rays,
     frequencies and penalties stay in float32."""
+    steps_per_eval_batch: int = 0
+    """Steps between evaluations of a batch; 0 never, as there is no true picture to compare with."""
+    steps_per_eval_image: int = 0
+    """Steps between evaluations of a picture; 0 never."""
+    steps_per_eval_all_images: int = 0
+    """Steps between evaluations of all pictures; 0 never."""
     viewer: ViewerConfig = field(default_factory=ViewerConfig)
     """Viewer configuration"""
     vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
