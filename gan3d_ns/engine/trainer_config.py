@@ -1,7 +1,7 @@
 """The settings of a training: nerfstudio's own, and the schedules of a generative method."""
 
 import copy
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
@@ -121,10 +121,7 @@ class GanTrainerConfig(TrainerConfig):
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Reads a saved config: settings that are newer than it keep their defaults."""
-        fresh = {entry.name: entry for entry in fields(self) if entry.name not in state and entry.init}
-        for name, entry in fresh.items():
-            state[name] = entry.default if entry.default is not MISSING else entry.default_factory()  # pyright: ignore
-        vars(self).update(state)
+        vars(self).update({**vars(type(self)()), **state})
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
