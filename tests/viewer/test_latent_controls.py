@@ -9,7 +9,8 @@ import pytest
 import torch
 from nerfstudio.viewer.viewer_elements import ViewerButton
 
-from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
+from gan3d_ns.model_components.latents import LatentSelection, whole_seed
+from gan3d_ns.viewer.latent_controls import LatentControls
 
 ODD_NUMBERS = [None, "", "seven", float("nan"), float("inf"), -1, -(2**70), 2**70, 3.9, 1e300]
 
