@@ -37,7 +37,9 @@ def test_mixing_every_layer_gives_the_other_object_and_each_layer_matters(pipeli
     layers = range(len(model.generator.field.style_layers))
     plain = numbers(model.styles_of(LatentSelection(seed=0)))
     other = numbers(model.styles_of(LatentSelection(seed=1)))
-    assert torch.equal(numbers(model.styles_of(LatentSelection(seed=0, mixed_seed=1, mixed_layers=tuple(layers)))), other)
+    assert torch.equal(
+        numbers(model.styles_of(LatentSelection(seed=0, mixed_seed=1, mixed_layers=tuple(layers)))), other
+    )
     for layer in layers:
         mixed = numbers(model.styles_of(LatentSelection(seed=0, mixed_seed=1, mixed_layers=(layer,))))
         assert not torch.equal(mixed, plain), model.generator.field.style_layers[layer]
@@ -45,7 +47,9 @@ def test_mixing_every_layer_gives_the_other_object_and_each_layer_matters(pipeli
 
 def test_a_saved_object_is_the_same_object(pipeline: Any, tmp_path: Path) -> None:
     model = pipeline.model
-    selection = LatentSelection(seed=3, second_seed=5, interpolation=0.4, truncation=0.6, mixed_seed=7, mixed_layers=(0,))
+    selection = LatentSelection(
+        seed=3, second_seed=5, interpolation=0.4, truncation=0.6, mixed_seed=7, mixed_layers=(0,)
+    )
     file = tmp_path / "kept.safetensors"
     file.write_bytes(encode_latent(model.layer_codes(selection)[:, 0], model.provenance(selection)))
     again = LatentSelection(saved=read_latent(file), truncation=0.1)
