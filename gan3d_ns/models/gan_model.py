@@ -296,8 +296,8 @@ class GanModel(Model):
 
         from_seeds = selection.saved is None and selection.second_saved is None
         if amount > 0.0 and selection.space == "latents" and from_seeds:
-            ends = (self.latent_of_seed(seed, appearance) for seed in (selection.seed, selection.second_seed))
-            codes = codes_of(between(*ends, amount, curve))
+            first, second = (self.latent_of_seed(seed, appearance) for seed in (selection.seed, selection.second_seed))
+            codes = codes_of(between(first, second, amount, curve))
         else:
             codes = end(selection.seed, selection.saved)
             if amount > 0.0:
