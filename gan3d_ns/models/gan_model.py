@@ -14,12 +14,11 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import Parameter
 
 from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
-from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
@@ -28,7 +27,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
-from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, between, fingerprint, whole_seed
+from gan3d_ns.model_components.latents import LatentSelection, fingerprint
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -42,6 +41,8 @@ from gan3d_ns.model_components.ray_samplers import (
     VolumeSamplerConfig,
 )
 from gan3d_ns.models.generator import Generator
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes
+from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
@@ -51,7 +52,6 @@ OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surfa
 SMALLEST_NEAR = 1e-3
 SMALLEST_INTERVAL = 1e-4
 VISIBLE_ACCUMULATION = 0.5
-GRADIENT_EPSILON = 1e-6
 
 
 @dataclass
@@ -120,39 +120,6 @@ class GanModelConfig(ModelConfig):
             known = {entry.name for entry in dataclasses.fields(StartShapeConfig)} - {"_target"}
             moved = {name: value for name, value in vars(self.tri_plane).items() if name in known}
             self.start_shape = dataclasses.replace(self.start_shape, **moved)
-
-
-@dataclass
-class ShownObject:
-    """What is computed once for an object and then serves every chunk, frame and export of it."""
-
-    key: Tuple[Any, ...]
-    """What it depends on: the controls and the weights."""
-    styles: Styles
-    num_rays: int = 0
-    """Rays that were asked of it so far."""
-    grid: Optional[LatentGrid] = None
-
-
-class PseudoDistanceField(nn.Module):
-    """The current object as nerfstudio's marching cubes wants it: a signed distance, negative inside.
-
-    The first-order distance -logit / |grad logit|: the exporter skips space by the size of the distance, so that a
-    raw logit would give a staircase.
-    """
-
-    def __init__(self, model: "GanModel") -> None:
-        super().__init__()
-        self._model = (model,)
-
-    @torch.no_grad()  # nothing differentiates it, and the exact gradient may have no graph
-    def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
-        """Pseudo-distance in world units at world positions."""
-        (model,) = self._model
-        styles, points = model.current_styles(), positions[None]
-        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.geometry.level
-        gradient = model.shown_generator.field.logit_gradient(points, styles)
-        return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]
 
 
 class GanModel(Model):
@@ -250,66 +217,12 @@ class GanModel(Model):
         return {"generator": others, **({"mapping": mapping} if mapping else {})}
 
     def latent_of_seed(self, seed: int, appearance_seed: Optional[int] = None) -> Float[Tensor, "1 latent"]:
-        """The latent that belongs to a seed, the same on every device.
+        """See :func:`~gan3d_ns.models.latent_codes.latent_of_seed`."""
+        return latent_of_seed(self.generator.field, seed, appearance_seed).to(self.device)
 
-        Its appearance is that of ``appearance_seed``, where there is one and the latent separates appearance.
-        """
-        field = self.generator.field
-        latent = torch.randn(1, field.latent_dim, generator=torch.Generator().manual_seed(whole_seed(seed)))
-        if appearance_seed is not None and "appearance" in field.latent_parts:
-            part = field.latent_parts["appearance"]
-            latent[:, part] = self.latent_of_seed(appearance_seed)[:, part].to(latent)
-        return latent.to(self.device)
-
-    def saved_codes(self, saved: SavedLatent) -> Float[Tensor, "layer 1 code"]:
-        """The codes of a saved object.
-
-        Raises:
-            UserError: it was saved by another method or other sizes.
-        """
-        field = self.generator.field
-        wanted = len(field.style_layers), field.code_dim
-        if tuple(saved.codes.shape) != wanted:
-            method, (layers, numbers) = saved.metadata.get("method") or "another method", saved.codes.shape
-            raise UserError(
-                f"the latent {saved.name} has {layers} layers of {numbers} numbers (made by {method}), but "
-                f"{self.config.method_name or 'this run'} wants {wanted[0]} of {wanted[1]}; open it with the run that "
-                "it was saved from."
-            )
-        return saved.codes[:, None].to(self.device)
-
-    @torch.no_grad()
     def layer_codes(self, selection: LatentSelection) -> Float[Tensor, "layer 1 code"]:
-        """The code that each layer of the field takes for one object: truncated, interpolated, then mixed.
-
-        Raises:
-            UserError: it is a saved object that does not fit the field.
-        """
-        generator, appearance = self.generator_of(selection), selection.appearance_seed
-        amount, curve, layers = selection.interpolation, selection.curve, len(generator.field.style_layers)
-
-        def codes_of(latent: Float[Tensor, "1 latent"]) -> Float[Tensor, "layer 1 code"]:
-            return generator.codes(latent, selection.truncation).expand(layers, -1, -1)
-
-        def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:
-            return self.saved_codes(saved) if saved else codes_of(self.latent_of_seed(seed, appearance))
-
-        from_seeds = selection.saved is None and selection.second_saved is None
-        if amount > 0.0 and selection.space == "latents" and from_seeds:
-            first, second = (self.latent_of_seed(seed, appearance) for seed in (selection.seed, selection.second_seed))
-            codes = codes_of(between(first, second, amount, curve))
-        else:
-            codes = end(selection.seed, selection.saved)
-            if amount > 0.0:
-                second = end(selection.second_seed, selection.second_saved)
-                # An arc of codes runs around the average object.
-                centre = generator.mean_code if curve == "slerp" else torch.zeros_like(generator.mean_code)
-                codes = centre + between(codes - centre, second - centre, amount, curve)
-        if selection.mixed_seed is not None and selection.mixed_layers:
-            codes, others = codes.clone(), codes_of(self.latent_of_seed(selection.mixed_seed, appearance))
-            taken = [index for index in selection.mixed_layers if index < layers]
-            codes[taken] = others[taken]
-        return codes
+        """See :func:`~gan3d_ns.models.latent_codes.layer_codes`."""
+        return layer_codes(self.generator_of(selection), selection)
 
     @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
