@@ -10,8 +10,9 @@ import pytest
 import trimesh
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.gltf import srgb_to_linear
 from gan3d_ns.exporter.mesh import Mesh, normals_from_faces
-from gan3d_ns.exporter.writers import MESH_SUFFIXES, srgb_to_linear, write_mesh
+from gan3d_ns.exporter.writers import MESH_SUFFIXES, write_mesh
 
 METADATA = {"method": "gof-gan", "seed": "7", "checkpoint": "step 2\nsecond line", "author": "Ælfric"}
 
