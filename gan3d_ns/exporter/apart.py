@@ -1,15 +1,18 @@
 """Slow compiled functions in a process of their own.
 
 Open3D's decimation and xatlas hold Python's lock from their first second to their last: a viewer that exports in a
-thread would stand still, and nobody could interrupt them.
+thread would stand still, and nobody could interrupt them. The start of the process costs a few seconds, and the main
+thread, which holds up nobody, does without.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
@@ -30,17 +33,21 @@ class WorkerError(RuntimeError):
 def run_apart(
     function: str, arrays: dict[str, np.ndarray], tick: Optional[Callable[[], None]] = None
 ) -> dict[str, np.ndarray]:
-    """What a function of this package makes of named arrays, computed in another process.
+    """What a function of this package makes of named arrays: in another process, unless this is the main thread.
 
     Args:
         function: "module:name" below `gan3d_ns.exporter`; it takes the arrays by name and returns a dictionary of
             arrays. Its module must not import torch, or the start takes seconds.
         arrays: keyword arguments.
-        tick: called several times a second; what it raises ends the other process.
+        tick: called at the start, and several times a second while another process runs; what it raises ends that.
 
     Raises:
-        WorkerError: the function failed.
+        WorkerError: the function failed in the other process.
     """
+    if tick is not None:
+        tick()
+    if threading.current_thread() is threading.main_thread():
+        return _function(function)(**arrays)
     with tempfile.TemporaryDirectory(prefix="gan3d_") as folder:
         question, reply, errors = (Path(folder) / name for name in ("question.npz", "reply.npz", "errors.txt"))
         np.savez(question, **arrays)  # pyright: ignore[reportArgumentType]
@@ -68,10 +75,11 @@ def run_apart(
 
 def answer() -> None:
     """What the other process runs: reads the question named on its command line and writes the reply."""
-    import importlib
-
-    module, _, name = sys.argv[3].partition(":")
     with np.load(sys.argv[4]) as question:
         arguments = {key: question[key] for key in question.files}
-    results = getattr(importlib.import_module(f"gan3d_ns.exporter.{module}"), name)(**arguments)
-    np.savez(sys.argv[5], **results)
+    np.savez(sys.argv[5], **_function(sys.argv[3])(**arguments))
+
+
+def _function(name: str) -> Callable[..., dict[str, np.ndarray]]:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(f"gan3d_ns.exporter.{module}"), attribute)

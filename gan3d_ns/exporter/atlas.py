@@ -39,7 +39,7 @@ class Texels:
     """The texels that lie on the surface."""
 
     covered: Bool[np.ndarray, "size size"]
-    """Which texels' centres lie in a triangle."""
+    """Which texels' centres lie in a triangle, or which hold the corner of one without lying in any."""
     face: Int64[np.ndarray, "texel"]
     """Index of that triangle, for the covered texels row by row."""
     weights: Float64[np.ndarray, "texel 3"]
@@ -53,7 +53,10 @@ class Texels:
 
 
 def texels_of(faces: Int64[np.ndarray, "face 3"], uvs: Float32[np.ndarray, "vertex 2"], size: int) -> Texels:
-    """Which texels of a square texture the triangles cover: rays through the texels' centres onto the flat charts."""
+    """Which texels of a square texture the triangles cover: rays through the texels' centres onto the flat charts.
+
+    Charts that are thinner than a texel have none of these; the texels at their corners stand for them.
+    """
     import open3d
 
     flat = np.concatenate([uvs * size, np.zeros((len(uvs), 1), dtype=np.float32)], axis=1)
@@ -70,7 +73,16 @@ def texels_of(faces: Int64[np.ndarray, "face 3"], uvs: Float32[np.ndarray, "vert
         hits.append(hit)
         found.append(reply["primitive_ids"].numpy()[hit].astype(np.int64))
         weights.append(np.concatenate([1.0 - second.sum(axis=1, keepdims=True), second], axis=1))
-    return Texels(np.stack(hits), np.concatenate(found), np.concatenate(weights))
+    covered, face, weight = np.stack(hits), np.concatenate(found), np.concatenate(weights)
+
+    columns, rows = np.clip((uvs[faces].reshape(-1, 2) * size).astype(np.int64), 0, size - 1).T
+    corners = np.flatnonzero(~covered[rows, columns])
+    places, first = np.unique(rows[corners] * size + columns[corners], return_index=True)
+    corners = corners[first]
+    order = np.argsort(np.concatenate([np.flatnonzero(covered), places]), kind="stable")
+    covered.flat[places] = True
+    face = np.concatenate([face, corners // 3])[order]
+    return Texels(covered, face, np.concatenate([weight, np.eye(3)[corners % 3]])[order])
 
 
 def dilated(

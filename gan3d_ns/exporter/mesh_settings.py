@@ -1,7 +1,7 @@
 """How an object becomes a mesh: the settings that command line and viewer share. Light to import."""
 
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Literal, Optional, Union
 
 from gan3d_ns.errors import UserError
 
@@ -24,7 +24,7 @@ class MeshExportConfig:
     """Logit on the surface; lower it where an object has holes. Without it the level that training used."""
     largest_component: bool = False
     """Keep only the largest connected piece."""
-    decimate: Optional[float] = None
+    decimate: Optional[Union[int, float]] = None
     """Faces to keep: a number of them, or below 1 a share. Without it all; with a texture at most 20,000."""
     texture: bool = False
     """A picture around the mesh in place of colours at its vertices: as sharp with few faces as with many."""

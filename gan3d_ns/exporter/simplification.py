@@ -9,7 +9,7 @@ FEWEST_FACES = 4
 """A tetrahedron."""
 
 
-def target_faces(decimate: float, num_faces: int) -> int:
+def target_faces(decimate: int | float, num_faces: int) -> int:
     """How many faces are asked for: a number of them from 1 on, a share of what there is below."""
     return round(decimate) if decimate >= 1.0 else round(decimate * num_faces)
 
