@@ -6,6 +6,7 @@ libraries leave open: the colour space, a material that is not black metal, norm
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Callable, Mapping, Optional
@@ -78,6 +79,9 @@ def write_files_atomically(contents: Mapping[Path, bytes]) -> None:
             for path, content in contents.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporaries[path].write_bytes(content)
+            for path in contents:
+                if path.is_dir():  # the one thing that a rename onto it would find out too late
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             for path, temporary in temporaries.items():
                 os.replace(temporary, path)
         finally:

@@ -37,7 +37,7 @@ def mesh_of(kind: str) -> Mesh:
     if kind == "coloured":
         return dataclasses.replace(mesh, colours=source.random((6, 3)).astype(np.float32))
     if kind == "textured":
-        picture = source.integers(0, 256, (17, 17, 3), dtype=np.uint8)
+        picture = source.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         return dataclasses.replace(mesh, uvs=source.random((6, 2)).astype(np.float32), texture=picture)
     return mesh
 
