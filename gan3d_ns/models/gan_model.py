@@ -27,7 +27,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
-from gan3d_ns.model_components.latents import LatentSelection, fingerprint
+from gan3d_ns.model_components.latents import LatentSelection, encode_latent, fingerprint
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -41,14 +41,25 @@ from gan3d_ns.model_components.ray_samplers import (
     VolumeSamplerConfig,
 )
 from gan3d_ns.models.generator import Generator
-from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
+from gan3d_ns.models.search_pictures import skipped_share, window_picture
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
 
-OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surface_rgb")
+OUTPUT_NAMES = (
+    "rgb",
+    "depth",
+    "normals",
+    "accumulation",
+    "surface_hit",
+    "surface_rgb",
+    "search_window",
+    "skipped_space",
+)
+COLOUR_OUTPUTS = ("rgb", "normals", "surface_rgb", "search_window")
 SMALLEST_NEAR = 1e-3
 SMALLEST_INTERVAL = 1e-4
 VISIBLE_ACCUMULATION = 0.5
@@ -142,7 +153,14 @@ class GanModel(Model):
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
         parts = self.generator.field.latent_parts
-        self.latent = LatentControls(config.seed, config.truncation, "appearance" in parts)
+        self.latent = LatentControls(
+            config.seed,
+            config.truncation,
+            "appearance" in parts,
+            self.generator.field.style_layers,
+            encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
+            check=lambda saved: saved_codes(self.generator.field, saved),
+        )
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
@@ -150,6 +168,8 @@ class GanModel(Model):
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self.shown_selection: Optional[LatentSelection] = None
         """The object that is shown whatever the viewer's controls say."""
+        self.level: Optional[float] = None
+        """The value whose level set is shown as the surface; None: the surface that the sampler finds."""
         self.step = 0
         """Training steps behind the weights."""
         self._shown_object: Optional[ShownObject] = None
@@ -190,6 +210,18 @@ class GanModel(Model):
     def shown_generator(self) -> Generator:
         """The generator of the object that is shown."""
         return self.generator_of(self.selection())
+
+    def show_level(self, level: Optional[float]) -> None:
+        """Shows another level set as the surface; None: the sampler's own."""
+        self.level = level
+
+    def still_copy(self) -> "GanModel":
+        """The same weights showing the same object, for work that takes its time while training and viewer go on."""
+        with torch.random.fork_rng():
+            copied: GanModel = self.config.setup(scene_box=self.scene_box, num_train_data=self.num_train_data)
+        copied.load_state_dict(self.state_dict())
+        copied.shown_selection, copied.level, copied.step = self.selection(), self.level, self.step
+        return copied.to(self.device).eval()
 
     def provenance(self, selection: LatentSelection) -> Dict[str, str]:
         """Where an object comes from, for the files that it is written to."""
@@ -320,7 +352,8 @@ class GanModel(Model):
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
         colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
         nothing = torch.zeros_like(rays.fars)
-        blank = (colour, rays.fars, torch.zeros_like(colour), nothing, nothing, colour)
+        black = torch.zeros_like(colour)
+        blank = (colour, rays.fars, black, nothing, nothing, colour, black, nothing)
         outputs = {name: value.clone() for name, value in zip(OUTPUT_NAMES, blank, strict=True)}
         if valid.any():
             for name, value in self.named_outputs(rays[valid].reshape((1, -1))).items():
@@ -330,7 +363,11 @@ class GanModel(Model):
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
         styles, generator, surface_only = self.current_styles(), self.shown_generator, self.config.surface_only
-        output = generator.render(styles, rays, grid=self.viewing_grid(), surface_only=surface_only)
+        grid = self.viewing_grid()
+        output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
+        if self.level is not None:
+            level_set = generator.level_surface(styles, rays, self.level, grid)
+            output = dataclasses.replace(output, surface_depth=level_set.depth, hit=level_set.hit)
         hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
@@ -347,7 +384,12 @@ class GanModel(Model):
             depth = torch.where(output.hit, output.surface_depth, output.depth)
             world = generator.surface_normals(styles, rays, depth, matter)
             normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
-        # The shell's far, as a ray's own ends at the ball and would draw it into the background of depth pictures.
+        window, skipped = torch.zeros_like(output.rgb), torch.zeros_like(output.rgb[..., :1])
+        if "search_window" in wanted:
+            window = window_picture(generator.sampler, rays, output, *self.shell(rays.origins))
+        if "skipped_space" in wanted and grid is not None:
+            skipped = skipped_share(rays, grid)
+        # The shell's, as a ray's own far ends at the ball and would draw it into the background of depth pictures.
         far = self.shell(rays.origins)[1][..., 0]
         seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
         return {
@@ -357,6 +399,8 @@ class GanModel(Model):
             "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
             "surface_hit": hit.to(output.rgb.dtype),
             "surface_rgb": surface_rgb,
+            "search_window": window,
+            "skipped_space": skipped,
         }
 
     @torch.no_grad()
@@ -380,7 +424,7 @@ class GanModel(Model):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
             return outputs
 
-        return self.guard(render, camera, OUTPUT_NAMES)
+        return self.guard(render, camera, OUTPUT_NAMES, COLOUR_OUTPUTS)
 
     def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """The colour with the accumulation as alpha."""
