@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
+UNWRAPPED_EXTENT = 1000.0
+"""Largest side of the mesh as xatlas sees it."""
 PADDING_TEXELS = 4
 """Texels between charts: two levels of mip-mapping see nothing of a neighbour."""
 
@@ -25,8 +27,10 @@ def unwrapped(
     """
     import xatlas
 
+    # xatlas leaves out faces below an absolute area, which in world units are ordinary ones.
+    extent = float(np.ptp(vertices, axis=0).max())
     atlas = xatlas.Atlas()
-    atlas.add_mesh(vertices.astype(np.float32), faces.astype(np.uint32))
+    atlas.add_mesh((vertices * (UNWRAPPED_EXTENT / extent)).astype(np.float32), faces.astype(np.uint32))
     packing = xatlas.PackOptions()
     packing.resolution, packing.padding, packing.bilinear = int(size), PADDING_TEXELS, True
     atlas.generate(pack_options=packing)

@@ -41,6 +41,8 @@ class MeshExportConfig:
         Raises:
             UserError: says which setting, and what it can be.
         """
+        if self.resolution < 1:
+            raise UserError(f"a mesh needs at least 1 cell on each axis (got {self.resolution}); try 128 or 256.")
         if self.decimate is not None and not 0.0 < self.decimate < float("inf"):
             raise UserError(f"decimate is {self.decimate:g}; give a number of faces, or a share of them such as 0.25.")
         if self.texture and self.format == "ply":

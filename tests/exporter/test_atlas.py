@@ -15,8 +15,11 @@ SIZE = 256
 
 @pytest.fixture(scope="module")
 def ball():
-    corner = torch.full((3,), 0.12)
-    return extract_mesh(MeshExtractionConfig(resolution=24), lambda p: 0.08 - p.norm(dim=-1), -corner, corner)
+    """Off the lattice, so that no face is without area: xatlas lays such faces nowhere."""
+    corner, centre = torch.full((3,), 0.12), torch.tensor([0.0013, 0.0007, 0.0021])
+    return extract_mesh(
+        MeshExtractionConfig(resolution=24), lambda p: 0.08 - (p - centre).norm(dim=-1), -corner, corner
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,8 @@ def test_a_square_of_two_triangles_is_covered_once_and_read_linearly():
 def test_only_the_triangle_is_covered():
     texels = texels_of(np.array([[0, 1, 2]]), np.float32([[0, 0], [0.5, 0], [0, 0.5]]), 64)
     rows, columns = np.nonzero(texels.covered)
-    assert (rows + columns + 1 <= 32).all()
+    assert (rows + columns <= 32).all(), "beyond the centres inside, only texels that hold a corner"
+    assert texels.covered[0, 32] and texels.covered[32, 0]
     assert texels.covered.sum() == pytest.approx(64**2 / 8, rel=0.05)
     np.testing.assert_allclose(texels.weights.sum(axis=1), 1.0, atol=1e-6)
     assert (texels.weights > -1e-6).all()
@@ -54,7 +58,7 @@ def test_unwrapping_keeps_every_face_in_place_and_overlaps_none(ball, flat):
     (a, b), (c, d) = (second - first).T, (third - first).T
     area = 0.5 * np.abs(a * d - b * c).sum()
     # Centres in more than one triangle would be counted once and leave less than the area of all triangles.
-    assert texels_of(faces, uvs, SIZE).covered.mean() == pytest.approx(area, rel=0.02)
+    assert 0.98 * area < texels_of(faces, uvs, SIZE).covered.mean() < 1.1 * area
     assert area > 0.15
 
 
@@ -85,3 +89,10 @@ def test_dilation_takes_the_nearest_and_leaves_the_rest():
     filled = dilated(texture, covered)
     assert (filled[:2, :2] == 0.25).all() and (filled[3:, 3:] == 0.75).all()
     assert set(np.unique(filled)) == {0.25, 0.75}
+
+
+def test_a_chart_thinner_than_a_texel_has_the_texels_of_its_corners():
+    uvs = np.float32([[0.11, 0.12], [0.4, 0.12], [0.4, 0.121]])
+    texels = texels_of(np.array([[0, 1, 2]]), uvs, 8)
+    assert texels.covered[0, 0] and texels.covered[0, 3] and texels.covered.sum() == 2
+    np.testing.assert_allclose(texels.interpolated(np.array([[0, 1, 2]]), uvs)[0], uvs[0], atol=1e-6)
