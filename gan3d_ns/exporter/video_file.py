@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,10 @@ SUFFIXES = (*ENCODERS, ".gif")
 LARGEST_GIF_RATE = 50
 """Frames a second; players show shorter frames for a tenth of a second."""
 GIF_COLOURS, GIF_SAMPLED_FRAMES = 256, 16
+LONGEST_GIF_COMMENT = 255
+"""Bytes of the one block that every reader shows."""
 
-Frames = Sequence[UInt8[np.ndarray, "height width 3"]] | UInt8[np.ndarray, "frame height width 3"]
+Frame = UInt8[np.ndarray, "height width 3"]
 
 
 def require_video_path(path: Path, fps: int) -> None:
@@ -66,40 +68,33 @@ def ffmpeg_program() -> str:
         ) from error
 
 
-def write_video(
-    path: Path,
-    frames: Frames,
-    fps: int,
-    metadata: Mapping[str, str] | None = None,
-    progress: Callable[[int], object] = lambda done: None,
-) -> Path:
+def write_video(path: Path, frames: Iterable[Frame], fps: int, metadata: Mapping[str, str] | None = None) -> Path:
     """Writes the film in the format of the path's suffix and returns the path; missing folders are made.
 
     .mp4: H.264; .webm: VP9; both BT.709, 4:2:0, with even sides (an odd one gets a copy of its last row or column).
     .gif: endless, one palette for all frames, which is steadier than one each. `title` of the metadata becomes the
-    title where the format has one, everything the comment.
+    title where the format has one, everything else the comment.
 
     Args:
         path: the file.
-        frames: sRGB pictures of one size.
+        frames: sRGB pictures of one size; each is asked for when the one before is encoded, for a GIF all at once.
         fps: frames a second.
         metadata: what to say of the film inside of the file.
-        progress: called with the number of frames that the encoder has taken.
 
     Raises:
         UserError: for a path that `require_video_path` refuses, no frames, or an encoder that gives up.
     """
     require_video_path(path, fps)
-    if len(frames) == 0:
+    facts, remaining = dict(metadata or {}), iter(frames)
+    first = next(remaining, None)
+    if first is None:
         raise UserError(f"the video for {path} has no frames; nothing was written")
-    facts = dict(metadata or {})
+    frames = chain((first,), remaining)
     with _whole_file(path) as temporary:
         if path.suffix.lower() == ".gif":
-            _write_gif(temporary, frames, fps, comment_of(facts), progress)
+            _write_gif(temporary, list(frames), fps, comment_of(facts))
         else:
-            _encode(temporary, frames, fps, facts, progress)
-        if not temporary.exists():
-            raise UserError(f"cannot write {path}: the encoder left nothing; is the disk full?")
+            _encode(temporary, frames, first.shape, fps, facts)
         os.replace(temporary, path)
     return path
 
@@ -127,62 +122,50 @@ def _whole_file(path: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {reason}; choose another path") from error
 
 
-def _encode(
-    path: Path,
-    frames: Frames,
-    fps: int,
-    metadata: Mapping[str, str],
-    progress: Callable[[int], object],
-) -> None:
+def _encode(path: Path, frames: Iterable[Frame], shape: tuple[int, ...], fps: int, metadata: Mapping[str, str]) -> None:
     """Pipes the frames through ffmpeg and counts what arrived: imageio-ffmpeg does not ask how ffmpeg ended."""
     import imageio_ffmpeg
 
-    height, width = frames[0].shape[:2]
+    height, width = shape[:2]
     padding = ((0, height % 2), (0, width % 2), (0, 0))
+    options, sent = ENCODERS[path.suffix], 0
     title = metadata.get("title", path.stem)
     facts = ["-metadata", f"title={title}", "-metadata", f"comment={comment_of(metadata)}"]
     writer = imageio_ffmpeg.write_frames(
         str(path),
         (width + width % 2, height + height % 2),
         fps=fps,
-        codec=ENCODERS[path.suffix][1],
-        quality=None,
+        codec=options[1],
+        quality=None,  # pyright: ignore[reportArgumentType]  (documented: leaves it to the parameters below)
         macro_block_size=2,
         ffmpeg_log_level="fatal",
-        output_params=["-vf", BT709, *ENCODERS[path.suffix][2:], *BT709_TAGS, *facts],
+        output_params=["-vf", BT709, *options[2:], *BT709_TAGS, *facts],
     )
     writer.send(None)
     try:
-        for index, frame in enumerate(frames):
+        for frame in frames:
             writer.send(np.ascontiguousarray(np.pad(frame, padding, mode="edge")))
-            progress(index + 1)
+            sent += 1
     finally:
         writer.close()
     arrived = imageio_ffmpeg.count_frames_and_secs(str(path))[0] if path.exists() else 0
-    if arrived != len(frames):
-        raise OSError(None, f"the encoder wrote {arrived} of {len(frames)} frames, is the disk full?", str(path))
+    if arrived != sent:
+        raise OSError(None, f"the encoder wrote {arrived} of {sent} frames, is the disk full?", str(path))
 
 
-def _write_gif(path: Path, frames: Frames, fps: int, comment: str, progress: Callable[[int], object]) -> None:
+def _write_gif(path: Path, frames: list[Frame], fps: int, comment: str) -> None:
     """Pillow's GIF; times are hundredths of a second, rounded so that they add up to the film's length."""
     from PIL import Image
 
     step = max(1, len(frames) // GIF_SAMPLED_FRAMES)
-    mosaic = np.concatenate([frames[index] for index in range(0, len(frames), step)], axis=0)
-    palette = Image.fromarray(mosaic).quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT)
+    palette = Image.fromarray(np.concatenate(frames[::step])).quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT)
     ends_ms = [10 * round(100 * index / fps) for index in range(len(frames) + 1)]
-
-    def pictures() -> Iterator[Image.Image]:
-        for index, frame in enumerate(frames):
-            yield Image.fromarray(frame).quantize(palette=palette)
-            progress(index + 1)
-
-    remaining = pictures()
-    next(remaining).save(
+    pictures = (Image.fromarray(frame).quantize(palette=palette) for frame in frames)
+    next(pictures).save(
         path,
         save_all=True,
-        append_images=remaining,
+        append_images=pictures,
         duration=[end - start for start, end in pairwise(ends_ms)],
         loop=0,
-        comment=comment.encode("ascii", "backslashreplace")[:255],
+        comment=comment.encode("ascii", "backslashreplace")[:LONGEST_GIF_COMMENT],
     )
