@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
+import tyro
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
@@ -18,6 +19,7 @@ from torch.nn import Parameter
 
 from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
+from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
@@ -26,6 +28,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
+from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, between, fingerprint, whole_seed
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -40,7 +43,7 @@ from gan3d_ns.model_components.ray_samplers import (
 )
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.viewer.camera_home import CameraHome
-from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
+from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
 
@@ -102,6 +105,8 @@ class GanModelConfig(ModelConfig):
     """Unused: near and far follow from the pose prior."""
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at once in viewer and exports; lower it if memory runs out."""
+    method_name: tyro.conf.Suppress[str] = ""
+    """The method that this model belongs to, for the files that are made with it; the trainer's config sets it."""
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
 
@@ -176,6 +181,10 @@ class GanModel(Model):
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
+        self.shown_selection: Optional[LatentSelection] = None
+        """The object that is shown whatever the viewer's controls say."""
+        self.step = 0
+        """Training steps behind the weights."""
         self._shown_object: Optional[ShownObject] = None
         self._in_frame = False
 
@@ -199,10 +208,39 @@ class GanModel(Model):
             return config.sampler.setup()
         return config.volume_sampler.setup(geometry=config.density)
 
+    def update_to_step(self, step: int) -> None:
+        self.step = step
+
+    def selection(self) -> LatentSelection:
+        """The object that viewer, render and nerfstudio's exporters show."""
+        return self.shown_selection or self.latent.selection()
+
+    def generator_of(self, selection: LatentSelection) -> Generator:
+        """The generator that makes an object: the moving average, unless the raw weights are asked for."""
+        return self.generator if selection.raw_weights else self.generator_ema
+
     @property
     def shown_generator(self) -> Generator:
-        """The generator that viewer, render and export use: the moving average."""
-        return self.generator_ema
+        """The generator of the object that is shown."""
+        return self.generator_of(self.selection())
+
+    def provenance(self, selection: LatentSelection) -> Dict[str, str]:
+        """Where an object comes from, for the files that it is written to."""
+        made_of = {"seed": str(selection.seed), "truncation": f"{selection.truncation:g}"}
+        if selection.saved is not None:
+            made_of = {"latent": selection.saved.name}
+        if selection.appearance_seed is not None:
+            made_of["appearance seed"] = str(selection.appearance_seed)
+        if selection.interpolation > 0.0:
+            second = selection.second_saved.name if selection.second_saved else str(selection.second_seed)
+            made_of["interpolation"] = f"{selection.interpolation:g} to {second}, {selection.curve} {selection.space}"
+        if selection.mixed_seed is not None and selection.mixed_layers:
+            names = self.generator.field.style_layers
+            layers = ", ".join(names[index] for index in selection.mixed_layers if index < len(names))
+            made_of["mixed"] = f"{layers} of seed {selection.mixed_seed}"
+        generator = self.generator_of(selection)
+        weights = f"{'raw' if selection.raw_weights else 'average'} {fingerprint(generator)}"
+        return {"method": self.config.method_name, "step": str(self.step), "weights": weights, **made_of}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         mapping = list(self.generator.field.mapping_network.parameters())  # pyright: ignore
@@ -216,26 +254,72 @@ class GanModel(Model):
 
         Its appearance is that of ``appearance_seed``, where there is one and the latent separates appearance.
         """
-        field = self.shown_generator.field
+        field = self.generator.field
         latent = torch.randn(1, field.latent_dim, generator=torch.Generator().manual_seed(whole_seed(seed)))
         if appearance_seed is not None and "appearance" in field.latent_parts:
             part = field.latent_parts["appearance"]
             latent[:, part] = self.latent_of_seed(appearance_seed)[:, part].to(latent)
         return latent.to(self.device)
 
+    def saved_codes(self, saved: SavedLatent) -> Float[Tensor, "layer 1 code"]:
+        """The codes of a saved object.
+
+        Raises:
+            UserError: it was saved by another method or other sizes.
+        """
+        field = self.generator.field
+        wanted = len(field.style_layers), field.code_dim
+        if tuple(saved.codes.shape) != wanted:
+            method, (layers, numbers) = saved.metadata.get("method") or "another method", saved.codes.shape
+            raise UserError(
+                f"the latent {saved.name} has {layers} layers of {numbers} numbers (made by {method}), but "
+                f"{self.config.method_name or 'this run'} wants {wanted[0]} of {wanted[1]}; open it with the run that "
+                "it was saved from."
+            )
+        return saved.codes[:, None].to(self.device)
+
+    @torch.no_grad()
+    def layer_codes(self, selection: LatentSelection) -> Float[Tensor, "layer 1 code"]:
+        """The code that each layer of the field takes for one object: truncated, interpolated, then mixed.
+
+        Raises:
+            UserError: it is a saved object that does not fit the field.
+        """
+        generator, appearance = self.generator_of(selection), selection.appearance_seed
+        amount, curve, layers = selection.interpolation, selection.curve, len(generator.field.style_layers)
+
+        def codes_of(latent: Float[Tensor, "1 latent"]) -> Float[Tensor, "layer 1 code"]:
+            return generator.codes(latent, selection.truncation).expand(layers, -1, -1)
+
+        def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:
+            return self.saved_codes(saved) if saved else codes_of(self.latent_of_seed(seed, appearance))
+
+        from_seeds = selection.saved is None and selection.second_saved is None
+        if amount > 0.0 and selection.space == "latents" and from_seeds:
+            first, second = (self.latent_of_seed(seed, appearance) for seed in (selection.seed, selection.second_seed))
+            codes = codes_of(between(first, second, amount, curve))
+        else:
+            codes = end(selection.seed, selection.saved)
+            if amount > 0.0:
+                second = end(selection.second_seed, selection.second_saved)
+                # An arc of codes runs around the average object.
+                centre = generator.mean_code if curve == "slerp" else torch.zeros_like(generator.mean_code)
+                codes = centre + between(codes - centre, second - centre, amount, curve)
+        if selection.mixed_seed is not None and selection.mixed_layers:
+            codes, others = codes.clone(), codes_of(self.latent_of_seed(selection.mixed_seed, appearance))
+            taken = [index for index in selection.mixed_layers if index < layers]
+            codes[taken] = others[taken]
+        return codes
+
     @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
-        """Styles of one object: codes are interpolated, then truncated, then conditioned."""
-        generator, appearance = self.shown_generator, selection.appearance_seed
-        codes = generator.codes(self.latent_of_seed(selection.seed, appearance), selection.truncation)
-        if selection.interpolation > 0.0:
-            second = generator.codes(self.latent_of_seed(selection.second_seed, appearance), selection.truncation)
-            codes = torch.lerp(codes, second, selection.interpolation)
-        return generator.field.condition(codes)
+        """Styles of one object, see :meth:`layer_codes`."""
+        return self.generator_of(selection).field.condition_layers(self.layer_codes(selection))
 
     def shown_object(self) -> "ShownObject":
         """The object that the controls choose; kept until the controls, the weights or the device change."""
-        selection, tensors = self.latent.selection(), self.shown_generator.state_dict(keep_vars=True).values()
+        selection = self.selection()
+        tensors = self.generator_of(selection).state_dict(keep_vars=True).values()
         # torch counts the writes into each tensor; moving a module to a device exchanges its memory uncounted.
         key = (selection, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if self._shown_object is None or self._shown_object.key != key:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from nerfstudio.viewer.viewer_elements import (
     ViewerButton,
@@ -16,36 +15,16 @@ from nerfstudio.viewer.viewer_elements import (
     ViewerSlider,
 )
 
+from gan3d_ns.model_components.latents import LatentSelection, whole_seed
+
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
 FOLDER = "Generated object"
 RANDOM_SEEDS = 10_000
-SEED_RANGE = 2**53
-"""Whole numbers below this survive the way to a browser and back."""
 FOLDER_OFFSET = 0.5
 """nerfstudio numbers the panel's entries 0, 1, 2...: the folder goes between the statistics and the tabs, where it is
 seen without scrolling and from every tab."""
-
-
-@dataclass(frozen=True)
-class LatentSelection:
-    """One object of the family: codes are interpolated from the first seed's to the second's and then truncated."""
-
-    seed: int = 0
-    second_seed: int = 1
-    interpolation: float = 0.0
-    truncation: float = 1.0
-    appearance_seed: Optional[int] = None
-    """Whose appearance both seeds wear, for methods whose latent separates it; None: each its own."""
-
-
-def whole_seed(value: Any) -> int:
-    """``value`` as a seed in [0, 2^53): larger and negative numbers wrap around, 0 for what is no number."""
-    try:
-        return int(value) % SEED_RANGE
-    except (TypeError, ValueError, OverflowError):
-        return 0
 
 
 def finite(value: Any, fallback: float) -> float:
