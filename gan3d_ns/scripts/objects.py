@@ -73,6 +73,7 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     Raises:
         UserError: as `ChosenObjects.open`.
     """
+    from gan3d_ns.models.latent_codes import saved_codes
     from gan3d_ns.model_components.latents import LatentSelection, read_latent
     from gan3d_ns.scripts.runs import config_of, load_run
 
@@ -83,7 +84,7 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     config, pipeline, step = load_run(chosen.load_config, chosen.load_step)
     model = pipeline.model
     for latent in saved:
-        model.saved_codes(latent)  # refuses those of other methods before any work
+        saved_codes(model.generator.field, latent)  # refuses those of other methods before any work
     selections = [(f"seed{seed:04d}", LatentSelection(seed=seed, truncation=chosen.truncation)) for seed in seeds]
     selections += [(latent.name, LatentSelection(saved=latent)) for latent in saved]
     objects = [NamedObject(name, selection, model.provenance(selection)) for name, selection in selections]
