@@ -73,8 +73,8 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     Raises:
         UserError: as `ChosenObjects.open`.
     """
-    from gan3d_ns.models.latent_codes import saved_codes
     from gan3d_ns.model_components.latents import LatentSelection, read_latent
+    from gan3d_ns.models.latent_codes import saved_codes
     from gan3d_ns.scripts.runs import config_of, load_run
 
     saved = [read_latent(path) for path in chosen.latents]

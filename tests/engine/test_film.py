@@ -18,6 +18,7 @@ from gan3d_ns.method_configs.gof import gof_gan_tiny
 from gan3d_ns.model_components.latents import LatentSelection, SavedLatent
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.models.generator import Generator
+from gan3d_ns.models.latent_codes import layer_codes
 
 SIDE = 12
 FIRST, SECOND = LatentSelection(seed=4), LatentSelection(seed=9)
@@ -124,10 +125,10 @@ def test_a_journey_leads_through_saved_objects(model: GanModel) -> None:
     codes = torch.randn(len(model.generator.field.style_layers), model.generator.field.code_dim)
     kept = LatentSelection(saved=SavedLatent(codes))
     reel = journey([FIRST, kept], 4)
-    torch.testing.assert_close(model.layer_codes(reel[2])[:, 0], codes)
-    half = (model.layer_codes(FIRST)[:, 0] + codes) / 2
-    torch.testing.assert_close(model.layer_codes(reel[1])[:, 0], half)
-    torch.testing.assert_close(model.layer_codes(reel[3])[:, 0], half)
+    torch.testing.assert_close(layer_codes(model.generator_ema, reel[2])[:, 0], codes)
+    half = (layer_codes(model.generator_ema, FIRST)[:, 0] + codes) / 2
+    torch.testing.assert_close(layer_codes(model.generator_ema, reel[1])[:, 0], half)
+    torch.testing.assert_close(layer_codes(model.generator_ema, reel[3])[:, 0], half)
 
 
 @pytest.mark.parametrize(("space", "curve"), [("codes", "linear"), ("latents", "slerp")])
