@@ -158,9 +158,11 @@ def _write_gif(path: Path, frames: list[Frame], fps: int, comment: str) -> None:
     from PIL import Image
 
     step = max(1, len(frames) // GIF_SAMPLED_FRAMES)
-    palette = Image.fromarray(np.concatenate(frames[::step])).quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT)
+    palette = Image.fromarray(np.concatenate(frames[::step])).quantize(GIF_COLOURS, Image.Quantize.MAXCOVERAGE)
     ends_ms = [10 * round(100 * index / fps) for index in range(len(frames) + 1)]
-    pictures = (Image.fromarray(frame).quantize(palette=palette) for frame in frames)
+    # Dithering would flicker, and be several times larger.
+    plain = Image.Dither.NONE
+    pictures = (Image.fromarray(frame).quantize(palette=palette, dither=plain) for frame in frames)
     next(pictures).save(
         path,
         save_all=True,

@@ -65,6 +65,21 @@ def test_a_gif_has_its_frames_colours_length_and_words(tmp_path: Path) -> None:
     assert set(durations) == {30, 40}
 
 
+def test_a_gif_keeps_its_background_white(tmp_path: Path) -> None:
+    """A palette of means would tint what most of the picture is."""
+    side = np.linspace(0, 255, 48)
+    ramp = np.stack(np.broadcast_arrays(side[:, None], side[None], side[::-1][:, None]), axis=-1)
+    frames = np.full((4, 96, 96, 3), 255, dtype=np.uint8)
+    for index, frame in enumerate(frames):
+        frame[8 * index : 8 * index + 48, 24:72] = ramp
+    with Image.open(write_video(tmp_path / "film.gif", frames, 10)) as picture:
+        for index in range(4):
+            picture.seek(index)
+            found = np.asarray(picture.convert("RGB")).astype(int)
+            assert (found[frames[index].min(axis=-1) == 255] == 255).all()
+            assert np.abs(found - frames[index]).mean() < 4.0
+
+
 @pytest.mark.parametrize(
     ("name", "fps", "sentence"),
     [
