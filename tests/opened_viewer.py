@@ -53,8 +53,12 @@ class OpenedViewer:
     """A running viewer and what it was opened on."""
 
     viewer: Viewer
-    model: GanModel
+    pipeline: GanPipeline
     port: int
+
+    @property
+    def model(self) -> GanModel:
+        return self.pipeline.model
 
 
 @contextmanager
@@ -72,7 +76,7 @@ def opened_viewer(folder: Path, max_res: int = 64, pipeline: GanPipeline | None 
     try:
         viewer.control_panel._max_res.value = max_res
         viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
-        yield OpenedViewer(viewer, pipeline.model, port)
+        yield OpenedViewer(viewer, pipeline, port)
     finally:
         threads = list(viewer.render_statemachines.values())
         for thread in threads:
