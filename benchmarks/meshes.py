@@ -51,8 +51,8 @@ class _RunningExtraction:
         from gan3d_ns.cameras.view_coverage import ViewCoverage
         from gan3d_ns.exporter.mesh import MeshExtractionConfig
         from gan3d_ns.exporter.seen_object import SeenObject
+        from gan3d_ns.model_components.latents import LatentSelection
         from gan3d_ns.scripts.runs import load_run
-        from gan3d_ns.viewer.latent_controls import LatentSelection
 
         torch.set_flush_denormal(True)
         config, pipeline, step = load_run(extraction.run)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePriorConfig, poses_from_degrees
 from gan3d_ns.metrics.geometry_health import GeometryHealth, geometry_health
+from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
-from gan3d_ns.viewer.latent_controls import LatentSelection
 
 FULL_CIRCLE_SPREAD_DEG = 180.0
 DEPTH_MARGIN = 0.1
@@ -58,12 +58,12 @@ def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: f
 @torch.no_grad()
 def render_selections(model: GanModel, selections: list[LatentSelection], yaw_deg: float, resolution: int) -> View:
     """The averaged generator's chosen objects from one yaw, at the prior's mean elevation."""
-    generator, prior = model.shown_generator, model.config.pose_prior
+    prior = model.config.pose_prior
     pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
     all_rays, chunk = model.pose_prior.rays(pose, resolution), model.config.eval_num_rays_per_chunk
     parts = []
     for selection in selections:
-        styles = model.styles_of(selection)
+        generator, styles = model.generator_of(selection), model.styles_of(selection)
         for start in range(0, resolution**2, chunk):
             rays = all_rays[:, start : start + chunk]
             output = generator.render(styles, rays)

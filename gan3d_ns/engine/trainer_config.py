@@ -122,10 +122,12 @@ class GanTrainerConfig(TrainerConfig):
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Reads a saved config: settings that are newer than it keep their defaults."""
         vars(self).update({**vars(type(self)()), **state})
+        self.pipeline.model.method_name = self.method_name or ""
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
         self.presets = copy.deepcopy(self.presets)
+        self.pipeline.model.method_name = self.method_name or ""
 
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""

@@ -83,10 +83,10 @@ class StyleGenerator2d(nn.Module):
         """Sides of the feature images, smallest first."""
         return [4 * 2**index for index in range(len(self.blocks))]
 
-    def forward(self, code: Float[Tensor, "batch code"]) -> list[Tensor]:
-        """The feature image after each block, "batch channels[i] sides[i] sides[i]"."""
-        features, outputs = self.constant.expand(code.shape[0], -1, -1, -1), []
-        for index, block in enumerate(self.blocks):
+    def forward(self, codes: Float[Tensor, "block batch code"]) -> list[Tensor]:
+        """The feature image after each block, "batch channels[i] sides[i] sides[i]", each block with a code."""
+        features, outputs = self.constant.expand(codes.shape[1], -1, -1, -1), []
+        for index, (block, code) in enumerate(zip(self.blocks, codes, strict=True)):
             if index > 0:
                 features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
             features = F.leaky_relu(block(features, code), 0.2) * math.sqrt(2.0)

@@ -67,6 +67,19 @@ class GenerativeField(nn.Module):
     def condition(self, codes: Float[Tensor, "batch code"]) -> Any:
         """Codes to this field's :class:`Styles`: all the work that does not depend on the rays."""
 
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """Names of the layers that codes steer, in the order of the network: each can take another object's code."""
+        return ("all",)
+
+    def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> Any:
+        """Styles whose layers follow from a code each (style mixing, StyleGAN, section 3.1).
+
+        Equal codes give what :meth:`condition` gives.
+        """
+        (code,) = codes
+        return self.condition(code)
+
     @abstractmethod
     def geometry_logits(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points"]:
         """Geometry alone, as the surface search, the mesher and the normals want it."""

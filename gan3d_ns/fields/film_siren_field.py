@@ -103,6 +103,18 @@ class FilmSirenField(GenerativeField):
         frequencies, phases = codes.unflatten(-1, (2, -1, self.config.hidden_dim)).unbind(dim=1)
         return FilmStyles(FREQUENCY_SCALE * frequencies + FREQUENCY_SHIFT, phases)
 
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The layers of the trunk and the one of colour."""
+        return (*(f"layer {index + 1}" for index in range(self.config.num_layers)), "colour")
+
+    def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> FilmStyles:
+        each = [self.condition(code) for code in codes]
+        return FilmStyles(
+            torch.stack([styles.frequencies[:, index] for index, styles in enumerate(each)], dim=1),
+            torch.stack([styles.phase_shifts[:, index] for index, styles in enumerate(each)], dim=1),
+        )
+
     def trunk_features(
         self, positions: Float[Tensor, "batch points 3"], styles: FilmStyles
     ) -> Float[Tensor, "batch points hidden"]:

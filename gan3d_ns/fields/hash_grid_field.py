@@ -85,9 +85,9 @@ class ModulatedNetwork(nn.Module):
             for index, (fan_in, fan_out) in enumerate(pairs)
         )
 
-    def weights(self, codes: Float[Tensor, "batch code"]) -> Float[Tensor, "batch numbers"]:
-        """All weights and biases for each code."""
-        parts = [part for layer in self.layers for part in layer(codes)]
+    def weights(self, codes: Float[Tensor, "layer batch code"]) -> Float[Tensor, "batch numbers"]:
+        """All weights and biases for each code of each layer."""
+        parts = [part for layer, code in zip(self.layers, codes, strict=True) for part in layer(code)]
         parts[0] = parts[0] * self.input_gains[:, None]
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
@@ -142,9 +142,23 @@ class HashGridField(GenerativeField):
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         return self.mapping_network(latents)
 
+    @property
+    def style_layers(self) -> Tuple[str, ...]:
+        """The layers of both networks."""
+        geometry, colour = (len(network.layers) for network in (self.geometry_network, self.colour_network))
+        return (
+            *(f"geometry {index + 1}" for index in range(geometry)),
+            *(f"colour {index + 1}" for index in range(colour)),
+        )
+
     def condition(self, codes: Float[Tensor, "batch code"]) -> HashGridStyles:
-        volumes = (table.volumes().expand(len(codes), -1, -1) for table in (self.geometry_table, self.colour_table))
-        return HashGridStyles(self.geometry_network.weights(codes), self.colour_network.weights(codes), *volumes)
+        return self.condition_layers(codes.expand(len(self.style_layers), -1, -1))
+
+    def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> HashGridStyles:
+        count, batch = len(self.geometry_network.layers), codes.shape[1]
+        volumes = (table.volumes().expand(batch, -1, -1) for table in (self.geometry_table, self.colour_table))
+        geometry = self.geometry_network.weights(codes[:count])
+        return HashGridStyles(geometry, self.colour_network.weights(codes[count:]), *volumes)
 
     def features(
         self,

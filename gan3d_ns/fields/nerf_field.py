@@ -148,6 +148,15 @@ class NerfField(GenerativeField):
             colour=share_of(self.colour_layer, slice(-config.appearance_dim, None), appearance),
         )
 
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The layers that see a code: of the shape at the entry and after the skip connection, of the appearance."""
+        return ("entry", *(() if self.config.skip_layer is None else ("skip",)), "colour")
+
+    def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> NerfStyles:
+        first, skip, colour = (self.condition(code) for code in (codes[0], codes[-2], codes[-1]))
+        return NerfStyles(first=first.first, skip=skip.skip, colour=colour.colour)
+
     def in_field(self, vectors: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """World vectors in the field's frame."""
         return vectors @ self.rotation.T.to(vectors.dtype)

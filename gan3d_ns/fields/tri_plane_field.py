@@ -91,10 +91,18 @@ class TriPlaneField(GenerativeField):
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         return self.mapping_network(latents)
 
+    @property
+    def style_layers(self) -> tuple[str, ...]:
+        """The generator's sides, and the two layers that make planes of its features."""
+        return (*(f"{side}x{side}" for side in self.plane_generator.sides), "geometry", "colour")
+
     def condition(self, codes: Float[Tensor, "batch code"]) -> TriPlaneStyles:
-        features = self.plane_generator(codes)
-        geometry = self.to_geometry(features[self.geometry_level], codes)
-        colour = self.to_colour(features[-1], codes)
+        return self.condition_layers(codes.expand(len(self.style_layers), -1, -1))
+
+    def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> TriPlaneStyles:
+        features = self.plane_generator(codes[:-2])
+        geometry = self.to_geometry(features[self.geometry_level], codes[-2])
+        colour = self.to_colour(features[-1], codes[-1])
         return TriPlaneStyles(geometry.unflatten(1, (3, -1)), colour.unflatten(1, (3, -1)))
 
     def geometry_logits(

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
+import tyro
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import Parameter
 
 from gan3d_ns.cameras.framing import framing_problem
@@ -26,6 +27,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
+from gan3d_ns.model_components.latents import LatentSelection, encode_latent, fingerprint
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -39,16 +41,28 @@ from gan3d_ns.model_components.ray_samplers import (
     VolumeSamplerConfig,
 )
 from gan3d_ns.models.generator import Generator
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
+from gan3d_ns.models.search_pictures import skipped_share, window_picture
+from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome
-from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
+from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
 
-OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surface_rgb")
+OUTPUT_NAMES = (
+    "rgb",
+    "depth",
+    "normals",
+    "accumulation",
+    "surface_hit",
+    "surface_rgb",
+    "search_window",
+    "skipped_space",
+)
+COLOUR_OUTPUTS = ("rgb", "normals", "surface_rgb", "search_window")
 SMALLEST_NEAR = 1e-3
 SMALLEST_INTERVAL = 1e-4
 VISIBLE_ACCUMULATION = 0.5
-GRADIENT_EPSILON = 1e-6
 
 
 @dataclass
@@ -102,6 +116,8 @@ class GanModelConfig(ModelConfig):
     """Unused: near and far follow from the pose prior."""
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at once in viewer and exports; lower it if memory runs out."""
+    method_name: tyro.conf.Suppress[str] = ""
+    """The method that this model belongs to, for the files that are made with it; the trainer's config sets it."""
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
 
@@ -115,39 +131,6 @@ class GanModelConfig(ModelConfig):
             known = {entry.name for entry in dataclasses.fields(StartShapeConfig)} - {"_target"}
             moved = {name: value for name, value in vars(self.tri_plane).items() if name in known}
             self.start_shape = dataclasses.replace(self.start_shape, **moved)
-
-
-@dataclass
-class ShownObject:
-    """What is computed once for an object and then serves every chunk, frame and export of it."""
-
-    key: Tuple[Any, ...]
-    """What it depends on: the controls and the weights."""
-    styles: Styles
-    num_rays: int = 0
-    """Rays that were asked of it so far."""
-    grid: Optional[LatentGrid] = None
-
-
-class PseudoDistanceField(nn.Module):
-    """The current object as nerfstudio's marching cubes wants it: a signed distance, negative inside.
-
-    The first-order distance -logit / |grad logit|: the exporter skips space by the size of the distance, so that a
-    raw logit would give a staircase.
-    """
-
-    def __init__(self, model: "GanModel") -> None:
-        super().__init__()
-        self._model = (model,)
-
-    @torch.no_grad()  # nothing differentiates it, and the exact gradient may have no graph
-    def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
-        """Pseudo-distance in world units at world positions."""
-        (model,) = self._model
-        styles, points = model.current_styles(), positions[None]
-        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.geometry.level
-        gradient = model.shown_generator.field.logit_gradient(points, styles)
-        return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]
 
 
 class GanModel(Model):
@@ -170,12 +153,25 @@ class GanModel(Model):
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
         parts = self.generator.field.latent_parts
-        self.latent = LatentControls(config.seed, config.truncation, "appearance" in parts)
+        self.latent = LatentControls(
+            config.seed,
+            config.truncation,
+            "appearance" in parts,
+            self.generator.field.style_layers,
+            encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
+            check=lambda saved: saved_codes(self.generator.field, saved),
+        )
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
+        self.shown_selection: Optional[LatentSelection] = None
+        """The object that is shown whatever the viewer's controls say."""
+        self.level: Optional[float] = None
+        """The value whose level set is shown as the surface; None: the surface that the sampler finds."""
+        self.step = 0
+        """Training steps behind the weights."""
         self._shown_object: Optional[ShownObject] = None
         self._in_frame = False
 
@@ -199,10 +195,51 @@ class GanModel(Model):
             return config.sampler.setup()
         return config.volume_sampler.setup(geometry=config.density)
 
+    def update_to_step(self, step: int) -> None:
+        self.step = step
+
+    def selection(self) -> LatentSelection:
+        """The object that viewer, render and nerfstudio's exporters show."""
+        return self.shown_selection or self.latent.selection()
+
+    def generator_of(self, selection: LatentSelection) -> Generator:
+        """The generator that makes an object: the moving average, unless the raw weights are asked for."""
+        return self.generator if selection.raw_weights else self.generator_ema
+
     @property
     def shown_generator(self) -> Generator:
-        """The generator that viewer, render and export use: the moving average."""
-        return self.generator_ema
+        """The generator of the object that is shown."""
+        return self.generator_of(self.selection())
+
+    def show_level(self, level: Optional[float]) -> None:
+        """Shows another level set as the surface; None: the sampler's own."""
+        self.level = level
+
+    def still_copy(self) -> "GanModel":
+        """The same weights showing the same object, for work that takes its time while training and viewer go on."""
+        with torch.random.fork_rng():
+            copied: GanModel = self.config.setup(scene_box=self.scene_box, num_train_data=self.num_train_data)
+        copied.load_state_dict(self.state_dict())
+        copied.shown_selection, copied.level, copied.step = self.selection(), self.level, self.step
+        return copied.to(self.device).eval()
+
+    def provenance(self, selection: LatentSelection) -> Dict[str, str]:
+        """Where an object comes from, for the files that it is written to."""
+        made_of = {"seed": str(selection.seed), "truncation": f"{selection.truncation:g}"}
+        if selection.saved is not None:
+            made_of = {"latent": selection.saved.name}
+        if selection.appearance_seed is not None:
+            made_of["appearance seed"] = str(selection.appearance_seed)
+        if selection.interpolation > 0.0:
+            second = selection.second_saved.name if selection.second_saved else str(selection.second_seed)
+            made_of["interpolation"] = f"{selection.interpolation:g} to {second}, {selection.curve} {selection.space}"
+        if selection.mixed_seed is not None and selection.mixed_layers:
+            names = self.generator.field.style_layers
+            layers = ", ".join(names[index] for index in selection.mixed_layers if index < len(names))
+            made_of["mixed"] = f"{layers} of seed {selection.mixed_seed}"
+        generator = self.generator_of(selection)
+        weights = f"{'raw' if selection.raw_weights else 'average'} {fingerprint(generator)}"
+        return {"method": self.config.method_name, "step": str(self.step), "weights": weights, **made_of}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         mapping = list(self.generator.field.mapping_network.parameters())  # pyright: ignore
@@ -212,30 +249,22 @@ class GanModel(Model):
         return {"generator": others, **({"mapping": mapping} if mapping else {})}
 
     def latent_of_seed(self, seed: int, appearance_seed: Optional[int] = None) -> Float[Tensor, "1 latent"]:
-        """The latent that belongs to a seed, the same on every device.
+        """See :func:`~gan3d_ns.models.latent_codes.latent_of_seed`."""
+        return latent_of_seed(self.generator.field, seed, appearance_seed).to(self.device)
 
-        Its appearance is that of ``appearance_seed``, where there is one and the latent separates appearance.
-        """
-        field = self.shown_generator.field
-        latent = torch.randn(1, field.latent_dim, generator=torch.Generator().manual_seed(whole_seed(seed)))
-        if appearance_seed is not None and "appearance" in field.latent_parts:
-            part = field.latent_parts["appearance"]
-            latent[:, part] = self.latent_of_seed(appearance_seed)[:, part].to(latent)
-        return latent.to(self.device)
+    def layer_codes(self, selection: LatentSelection) -> Float[Tensor, "layer 1 code"]:
+        """See :func:`~gan3d_ns.models.latent_codes.layer_codes`."""
+        return layer_codes(self.generator_of(selection), selection)
 
     @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
-        """Styles of one object: codes are interpolated, then truncated, then conditioned."""
-        generator, appearance = self.shown_generator, selection.appearance_seed
-        codes = generator.codes(self.latent_of_seed(selection.seed, appearance), selection.truncation)
-        if selection.interpolation > 0.0:
-            second = generator.codes(self.latent_of_seed(selection.second_seed, appearance), selection.truncation)
-            codes = torch.lerp(codes, second, selection.interpolation)
-        return generator.field.condition(codes)
+        """Styles of one object, see :meth:`layer_codes`."""
+        return self.generator_of(selection).field.condition_layers(self.layer_codes(selection))
 
     def shown_object(self) -> "ShownObject":
         """The object that the controls choose; kept until the controls, the weights or the device change."""
-        selection, tensors = self.latent.selection(), self.shown_generator.state_dict(keep_vars=True).values()
+        selection = self.selection()
+        tensors = self.generator_of(selection).state_dict(keep_vars=True).values()
         # torch counts the writes into each tensor; moving a module to a device exchanges its memory uncounted.
         key = (selection, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if self._shown_object is None or self._shown_object.key != key:
@@ -323,7 +352,8 @@ class GanModel(Model):
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
         colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
         nothing = torch.zeros_like(rays.fars)
-        blank = (colour, rays.fars, torch.zeros_like(colour), nothing, nothing, colour)
+        black = torch.zeros_like(colour)
+        blank = (colour, rays.fars, black, nothing, nothing, colour, black, nothing)
         outputs = {name: value.clone() for name, value in zip(OUTPUT_NAMES, blank, strict=True)}
         if valid.any():
             for name, value in self.named_outputs(rays[valid].reshape((1, -1))).items():
@@ -333,7 +363,11 @@ class GanModel(Model):
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
         styles, generator, surface_only = self.current_styles(), self.shown_generator, self.config.surface_only
-        output = generator.render(styles, rays, grid=self.viewing_grid(), surface_only=surface_only)
+        grid = self.viewing_grid()
+        output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
+        if self.level is not None:
+            level_set = generator.level_surface(styles, rays, self.level, grid)
+            output = dataclasses.replace(output, surface_depth=level_set.depth, hit=level_set.hit)
         hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
@@ -350,7 +384,12 @@ class GanModel(Model):
             depth = torch.where(output.hit, output.surface_depth, output.depth)
             world = generator.surface_normals(styles, rays, depth, matter)
             normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
-        # The shell's far, as a ray's own ends at the ball and would draw it into the background of depth pictures.
+        window, skipped = torch.zeros_like(output.rgb), torch.zeros_like(output.rgb[..., :1])
+        if "search_window" in wanted:
+            window = window_picture(generator.sampler, rays, output, *self.shell(rays.origins))
+        if "skipped_space" in wanted and grid is not None:
+            skipped = skipped_share(rays, grid)
+        # The shell's, as a ray's own far ends at the ball and would draw it into the background of depth pictures.
         far = self.shell(rays.origins)[1][..., 0]
         seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
         return {
@@ -360,6 +399,8 @@ class GanModel(Model):
             "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
             "surface_hit": hit.to(output.rgb.dtype),
             "surface_rgb": surface_rgb,
+            "search_window": window,
+            "skipped_space": skipped,
         }
 
     @torch.no_grad()
@@ -383,7 +424,7 @@ class GanModel(Model):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
             return outputs
 
-        return self.guard(render, camera, OUTPUT_NAMES)
+        return self.guard(render, camera, OUTPUT_NAMES, COLOUR_OUTPUTS)
 
     def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """The colour with the accumulation as alpha."""

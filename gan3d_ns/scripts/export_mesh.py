@@ -85,7 +85,7 @@ def mesh_of_seed(model: "GanModel", seed: int, truncation: float, extraction: "M
     from gan3d_ns.cameras.view_coverage import ViewCoverage
     from gan3d_ns.exporter.mesh import extract_mesh
     from gan3d_ns.exporter.seen_object import SeenObject
-    from gan3d_ns.viewer.latent_controls import LatentSelection
+    from gan3d_ns.model_components.latents import LatentSelection
 
     coverage = ViewCoverage(model.pose_prior, device=model.device)
     styles = model.styles_of(LatentSelection(seed=seed, truncation=truncation))

@@ -62,8 +62,8 @@ class Sample:
 
         from gan3d_ns.engine.sample_panel import as_grid, panel_yaws_deg, picture, render_selections
         from gan3d_ns.exporter.writers import write_atomically
+        from gan3d_ns.model_components.latents import LatentSelection
         from gan3d_ns.scripts.runs import load_run
-        from gan3d_ns.viewer.latent_controls import LatentSelection
 
         config, pipeline, step = load_run(self.load_config, self.load_step)
         model, prior = pipeline.model, pipeline.model.config.pose_prior

@@ -13,9 +13,9 @@ from gan3d_ns.cameras.pose_prior import poses_from_degrees
 from gan3d_ns.engine.ema import update_ema
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.method_configs.gof import gof_gan_tiny
+from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models import gan_model
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel
-from gan3d_ns.viewer.latent_controls import LatentSelection
 
 SIDE = 12
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from nerfstudio.viewer.viewer_elements import ViewerButton
 
-from gan3d_ns.viewer.latent_controls import LatentControls, LatentSelection, whole_seed
+from gan3d_ns.model_components.latents import LatentSelection, whole_seed
+from gan3d_ns.viewer.latent_controls import LatentControls
 
 ODD_NUMBERS = [None, "", "seven", float("nan"), float("inf"), -1, -(2**70), 2**70, 3.9, 1e300]
 
@@ -65,13 +66,13 @@ def test_without_separate_codes_there_is_no_appearance_to_choose():
 def test_random_shows_the_new_seed_and_leaves_global_randomness_alone():
     controls = LatentControls(0, 1.0)
     controls.interpolation.value = 1.0
-    before = random.getstate(), torch.get_rng_state()
     seeds = set()
     for _ in range(4):
         assert isinstance(controls.random, ViewerButton)
+        before = random.getstate(), torch.get_rng_state()
         controls.random.cb_hook(controls.random)
+        assert random.getstate() == before[0]
+        assert torch.equal(torch.get_rng_state(), before[1])
         seeds.add(controls.selection().seed)
     assert controls.selection().interpolation == 0.0
     assert len(seeds) > 1
-    assert random.getstate() == before[0]
-    assert torch.equal(torch.get_rng_state(), before[1])

@@ -1,0 +1,159 @@
+"""Which object of a family is meant: by seeds, by the way between two of them, by mixed layers, or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Optional, Tuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan3d_ns.errors import UserError
+
+Space = Literal["codes", "latents"]
+Curve = Literal["linear", "slerp"]
+
+SEED_RANGE = 2**53
+"""Whole numbers below this survive the way to a browser and back."""
+FILE_KIND = "gan3d_ns latent, version 1"
+SUFFIX = ".safetensors"
+HEADER_START = 8
+SMALLEST_ANGLE = 1e-4
+"""Radians below which an arc is as good as a line."""
+SHORTEST = 1e-12
+
+
+def whole_seed(value: Any) -> int:
+    """``value`` as a seed in [0, 2^53): larger and negative numbers wrap around, 0 for what is no number."""
+    try:
+        return int(value) % SEED_RANGE
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class SavedLatent:
+    """An object that was kept: the code that each layer of its field takes, and where it came from."""
+
+    codes: Float[Tensor, "layer code"]
+    name: str = "latent"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Method, checkpoint step, fingerprint of its weights, seed and truncation."""
+
+
+@dataclass(frozen=True)
+class LatentSelection:
+    """One object of the family.
+
+    Codes of the first object are interpolated to those of the second, and then layers may be taken from a third.
+    Truncation pulls every seed's code towards the average; saved codes stay as they are.
+    """
+
+    seed: int = 0
+    second_seed: int = 1
+    interpolation: float = 0.0
+    """0 is the first object, 1 the second."""
+    truncation: float = 1.0
+    appearance_seed: Optional[int] = None
+    """Whose appearance both seeds wear, for methods whose latent separates it; None: each its own."""
+    space: Space = "codes"
+    """Where the way to the second object runs: between codes (styles), or between the latents before the mapping."""
+    curve: Curve = "linear"
+    """The form of that way; slerp keeps the length, of latents and of codes from the average code."""
+    mixed_seed: Optional[int] = None
+    """Whose code the mixed layers take."""
+    mixed_layers: Tuple[int, ...] = ()
+    """Indices into the field's ``style_layers``."""
+    raw_weights: bool = False
+    """Show the generator in training instead of its moving average."""
+    saved: Optional[SavedLatent] = None
+    """An object from a file, in place of the first seed."""
+    second_saved: Optional[SavedLatent] = None
+    """An object from a file, in place of the second seed."""
+
+
+def slerp(
+    first: Float[Tensor, "*batch dim"], second: Float[Tensor, "*batch dim"], amount: float
+) -> Float[Tensor, "*batch dim"]:
+    """The way along an arc around the origin; lengths are interpolated linearly, so that equal ones are kept."""
+    lengths = [entry.norm(dim=-1, keepdim=True) for entry in (first, second)]
+    units = [entry / length.clamp(min=SHORTEST) for entry, length in zip((first, second), lengths, strict=True)]
+    cosine = (units[0] * units[1]).sum(dim=-1, keepdim=True).clamp(-1.0, 1.0)
+    angle = torch.acos(cosine)
+    sine = torch.sin(angle).clamp(min=SHORTEST)
+    weights = [torch.sin((1.0 - amount) * angle) / sine, torch.sin(amount * angle) / sine]
+    arc = (weights[0] * units[0] + weights[1] * units[1]) * torch.lerp(lengths[0], lengths[1], amount)
+    # Between opposite vectors there is no shortest arc, and from or to the origin none at all.
+    straight = (angle < SMALLEST_ANGLE) | (angle > math.pi - SMALLEST_ANGLE)
+    straight = straight | (lengths[0] < SHORTEST) | (lengths[1] < SHORTEST)
+    return torch.where(straight, torch.lerp(first, second, amount), arc)
+
+
+def between(
+    first: Float[Tensor, "*batch dim"], second: Float[Tensor, "*batch dim"], amount: float, curve: Curve
+) -> Float[Tensor, "*batch dim"]:
+    """A point on the way from the first to the second."""
+    return torch.lerp(first, second, amount) if curve == "linear" else slerp(first, second, amount)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A short name of a module's weights: equal for equal weights."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def encode_latent(codes: Float[Tensor, "layer code"], metadata: Mapping[str, str]) -> bytes:
+    """The content of a latent's file."""
+    from safetensors.torch import save
+
+    return save({"codes": codes.detach().float().cpu().contiguous()}, {**metadata, "kind": FILE_KIND})
+
+
+def decode_latent(content: bytes, name: str) -> SavedLatent:
+    """The latent in a file's content.
+
+    Raises:
+        UserError: it is not the content of a latent's file; ``name`` says which.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+        # The library reads metadata from files alone: the header's length comes first, and then the header.
+        length = int.from_bytes(content[:HEADER_START], "little")
+        metadata = json.loads(content[HEADER_START : HEADER_START + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{name} is not a latent: it cannot be read as safetensors. Save one in the viewer's Generator panel."
+        ) from error
+    codes = tensors.get("codes")
+    if metadata.get("kind") != FILE_KIND or codes is None or codes.dim() != 2 or not bool(codes.isfinite().all()):
+        raise UserError(
+            f"{name} is a safetensors file but holds no latent of this package; save one in the viewer's Generator "
+            "panel."
+        )
+    return SavedLatent(codes.float(), Path(name).stem, {key: entry for key, entry in metadata.items() if key != "kind"})
+
+
+def read_latent(path: Path) -> SavedLatent:
+    """The latent in a file.
+
+    Raises:
+        UserError: there is no such file, or it holds no latent.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the latent {path}: {error.strerror}.") from error
+    return decode_latent(content, str(path))
