@@ -18,9 +18,9 @@ from torch import Tensor
 from gan3d_ns.metrics.alarms import ALARM_NAMES, Alarm, Moment, alarms
 from gan3d_ns.metrics.geometry_health import GeometryHealth, occupied_fraction
 from gan3d_ns.metrics.picture_health import picture_health
+from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.viewer.health_panel import HealthPanel, HealthReport, write_report
-from gan3d_ns.viewer.latent_controls import LatentSelection
 
 if TYPE_CHECKING:
     from gan3d_ns.pipelines.gan_pipeline import GanPipeline

@@ -23,7 +23,7 @@ class PictureHealth:
 
 def picture_health(
     pictures: Float[Tensor, "object view side side 3"],
-    before: Optional[Float[Tensor, "object view side side 3"]] = None,
+    before: Optional[Float[Tensor, "earlier_object earlier_view earlier_side earlier_side 3"]] = None,
 ) -> PictureHealth:
     """Health of the colour pictures of fixed latents; those of the look before may be missing or of another size."""
     comparable = before is not None and before.shape == pictures.shape

@@ -48,7 +48,7 @@ def draw_poses(prior: PosePrior, num: int, seed: int, num_batches: int = 1) -> F
 def in_degrees(poses: Float[Tensor, "*batch 2"]) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
     """Yaw (0 = front) and elevation (0 = horizon, up positive) of poses in radians."""
     degrees = torch.rad2deg(poses.detach().cpu().double()).numpy()
-    return degrees[..., 1] - 90.0, 90.0 - degrees[..., 0]
+    return np.asarray(degrees[..., 1] - 90.0), np.asarray(90.0 - degrees[..., 0])
 
 
 @dataclass(frozen=True)
