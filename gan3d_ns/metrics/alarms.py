@@ -21,12 +21,12 @@ EXPLODING_RATIO = 8.0
 EXPLODING_LOSS = 20.0
 """And at least this much, as small losses may grow without harm."""
 WINNING_GAP = 5.0
-"""Mean difference of the scores; with these the generator's gradient is a hundredth of what it could be."""
+"""Mean difference of the scores that may not grow any more; healthy trainings stay near 1."""
 WINNING_GROWTH = 1.05
 """Second half of the patience over its first."""
-HOPELESS_GAP = 15.0
-"""A gap that need not grow to be too large."""
-WINNING_TOLD_APART = 0.995
+HOPELESS_GAP = 8.0
+"""A gap that need not grow to be too large: without any penalty it settled at 7 to 10."""
+WINNING_TOLD_APART = 0.95
 DEAD_TOLD_APART = 0.53
 """Share of the pairs that are ordered rightly; guessing gives one half."""
 
@@ -121,7 +121,7 @@ def winning(windows: Sequence[Moment]) -> Optional[Alarm]:
 
 
 def dead(windows: Sequence[Moment]) -> Optional[Alarm]:
-    """A discriminator that only guesses."""
+    """A discriminator that only guesses, or is fooled by every picture."""
     if len(windows) < PATIENCE or any("told_apart" not in window.measures for window in windows):
         return None
     shares = [window.measures["told_apart"] for window in windows]
@@ -130,8 +130,8 @@ def dead(windows: Sequence[Moment]) -> Optional[Alarm]:
     steps = windows[-1].step - windows[0].step
     return Alarm(
         "dead",
-        f"The discriminator guesses: for {steps} steps it has told {fmean(shares):.0%} of the pictures apart, and one "
-        "half is chance. Lower --pipeline.loss.r1-weight or raise --optimizers.discriminator.optimizer.lr.",
+        f"The discriminator has lost: for {steps} steps it has told {fmean(shares):.0%} of the pictures apart, and "
+        "guessing gives one half. Lower --pipeline.loss.r1-weight or raise --optimizers.discriminator.optimizer.lr.",
     )
 
 

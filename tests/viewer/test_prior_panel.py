@@ -88,12 +88,15 @@ def shown_cameras(client: Client) -> list[dict]:
 
 
 def yaws_deg(client: Client) -> np.ndarray:
+    """Of the shown cameras; positive yaws stand towards -x."""
     positions = np.array([camera["position"] for camera in shown_cameras(client)])
-    return np.degrees(np.arctan2(positions[:, 0], positions[:, 2]))
+    return np.degrees(np.arctan2(-positions[:, 0], positions[:, 2]))
 
 
 def texts(client: Client) -> str:
-    return "\n".join(entry.get("markdown", "") for entry in client.panel.values())
+    """What the folder says, its picture included."""
+    folder = client.entry("Pose prior")["id"]
+    return "\n".join(e.get("markdown", "") for e in client.panel.values() if e.get("container_id") == folder)
 
 
 def test_the_cameras_are_draws_of_the_prior_outside_of_its_sphere(client: Client, opened: OpenedViewer) -> None:
