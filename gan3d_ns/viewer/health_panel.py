@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -143,7 +143,7 @@ class HealthPanel(ViewerControl):
             self.samples = gui.add_markdown("")
         if saved is not None:
             report, settings = saved
-            self.show(report)
+            self.show(replace(report, steps_per_second=None))
             path = viewer.log_filename.parent / PANEL_NAME
             if path.is_file() and report.looked_at is not None:
                 self.show_samples(np.asarray(Image.open(path).convert("RGB")), step=report.looked_at, **settings)

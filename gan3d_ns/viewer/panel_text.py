@@ -25,7 +25,7 @@ def as_text(message: str) -> str:
 
 def code(flag: str) -> str:
     """A flag that breaks anywhere, so that it fits."""
-    return f'<code style={{{{fontSize: "0.92em", wordBreak: "break-all"}}}}>{as_text(flag)}</code>'
+    return f'<code style={{{{fontSize: "0.92em", overflowWrap: "anywhere"}}}}>{as_text(flag)}</code>'
 
 
 def with_flags(message: str) -> str:

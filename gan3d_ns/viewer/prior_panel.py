@@ -42,8 +42,8 @@ FLAG = "--pipeline.model.pose-prior."
 LIMITS_DEG: dict[str, tuple[str, float, float]] = {
     "yaw_mean_deg": ("Yaw mean", -180.0, 180.0),
     "yaw_spread_deg": ("Yaw spread", 0.0, 180.0),
-    "elevation_mean_deg": ("Elevation mean", -90.0, 90.0),
-    "elevation_spread_deg": ("Elevation spread", 0.0, 90.0),
+    "elevation_mean_deg": ("Elev. mean", -90.0, 90.0),
+    "elevation_spread_deg": ("Elev. spread", 0.0, 90.0),
 }
 """Setting of the prior: label and range of its slider, in degrees."""
 STEP_DEG = 0.5

@@ -174,6 +174,7 @@ def test_a_run_that_is_only_looked_at_shows_its_last_report(viewer: types.Simple
         everything = "\n".join(texts(client))
         assert "1.250 / 0.750" in everything
         assert "base64" in everything
+        assert "left" not in everything, "nothing is going on"
 
 
 def test_a_run_without_a_report_has_no_folder(viewer: types.SimpleNamespace) -> None:

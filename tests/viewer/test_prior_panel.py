@@ -154,8 +154,8 @@ def test_tried_values_change_the_pictures_but_not_the_model(client: Client, open
 
 
 def test_an_impossible_prior_is_said_and_not_drawn(client: Client) -> None:
-    client.set("Elevation spread", 60.0)
-    client.set("Elevation mean", 60.0)
+    client.set("Elev. spread", 60.0)
+    client.set("Elev. mean", 60.0)
     until(client, lambda: "goes beyond the pole" in texts(client), "the problem is told")
     assert len(shown_cameras(client)) == NUM_CAMERAS
 
