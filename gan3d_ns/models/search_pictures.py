@@ -7,7 +7,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from gan3d_ns.model_components.occupancy_grids import OccupancyGrid
+from gan3d_ns.model_components.occupancy_grids import LatentGrid, OccupancyGrid
 from gan3d_ns.model_components.ray_samplers import RaySampler
 from gan3d_ns.model_components.sampling import sample_positions, spread_evenly
 from gan3d_ns.model_components.surface import SurfaceHits
@@ -37,4 +37,8 @@ def skipped_share(rays: RayBundle, grid: OccupancyGrid) -> Float[Tensor, "batch 
     """How much of each ray the occupancy grid skips."""
     assert rays.nears is not None and rays.fars is not None
     distances = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], SKIPPED_SAMPLES)
-    return 1.0 - grid.occupied(sample_positions(rays, distances)).float().mean(dim=-1, keepdim=True)
+    positions = sample_positions(rays, distances)
+    asked = grid.occupied(positions)
+    if isinstance(grid, LatentGrid):
+        asked = asked & (grid.in_box(positions).abs() <= 1.0).all(dim=-1)  # its box holds all matter
+    return 1.0 - asked.float().mean(dim=-1, keepdim=True)

@@ -114,7 +114,7 @@ class LatentControls(ViewerControl):
         self.way = ViewerDropdown(
             "Way", next(iter(WAYS)), list(WAYS), cb_hook=self.redraw, hint="Between what, and on a line or an arc"
         )
-        self.play = ViewerCheckbox("Play", False, cb_hook=self.press_play, hint="Go to B and back, for ever")
+        self.play = ViewerCheckbox("Play A - B", False, cb_hook=self.press_play, hint="Go to B and back, for ever")
         self.mixed_seed = ViewerNumber(
             "Mixed seed", whole_seed(seed + 2), cb_hook=self.redraw, hint="Whose style the layers below take"
         )

@@ -8,7 +8,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +53,12 @@ class OpenedViewer:
     """A running viewer and what it was opened on."""
 
     viewer: Viewer
-    model: GanModel
+    pipeline: GanPipeline
     port: int
+
+    @property
+    def model(self) -> GanModel:
+        return self.pipeline.model
 
 
 @contextmanager
@@ -72,7 +76,7 @@ def opened_viewer(folder: Path, max_res: int = 64) -> Iterator[OpenedViewer]:
     try:
         viewer.control_panel._max_res.value = max_res
         viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
-        yield OpenedViewer(viewer, pipeline.model, port)
+        yield OpenedViewer(viewer, pipeline, port)
     finally:
         threads = list(viewer.render_statemachines.values())
         for thread in threads:
@@ -148,7 +152,18 @@ class Client:
 
     def set(self, label: str, value: Any) -> None:
         """What a browser sends when someone uses a control; a button is pressed by setting it to True."""
-        self.send(type="GuiUpdateMessage", id=self.entry(label)["id"], updates={"value": value})
+        entry = self.entry(label)
+        if "value" in entry:
+            entry["value"] = value  # the server tells other browsers, not the one that it has from
+        self.send(type="GuiUpdateMessage", id=entry["id"], updates={"value": value})
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> None:
+        """Reads messages until something has come true."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {PATIENCE_S} s: {what}")
+            self.receive(0.2)
 
     def picture(self, size: int, count: int = 1) -> np.ndarray:
         """The next picture of full size that comes after this call; ``count`` of them, the last is returned."""
