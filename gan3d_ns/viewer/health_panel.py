@@ -157,14 +157,13 @@ class HealthPanel(ViewerControl):
         """Everything but the picture."""
         if not self.open:
             return
-        with self.viser_server.atomic():
-            self.progress.value = 100.0 * min(1.0, (report.step + 1) / max(1, report.end))
-            self.words.content = progress_words(report)
-            self.alarms.content = "\n\n".join(alarm(sentence) for sentence in report.alarms)
-            self.alarms.visible = bool(report.alarms)
-            self.losses.content = table(loss_rows(report.measures))
-            if report.looked_at is not None:
-                self.geometry.content = table(geometry_rows(report.measures))
+        self.progress.value = 100.0 * min(1.0, (report.step + 1) / max(1, report.end))
+        self.words.content = progress_words(report)
+        self.alarms.content = "\n\n".join(alarm(sentence) for sentence in report.alarms)
+        self.alarms.visible = bool(report.alarms)
+        self.losses.content = table(loss_rows(report.measures))
+        if report.looked_at is not None:
+            self.geometry.content = table(geometry_rows(report.measures))
 
     def show_samples(self, panel: UInt8[np.ndarray, "height width 3"], num_yaws: int, front: int, step: int) -> None:
         """The fixed latents, see :func:`overview`."""

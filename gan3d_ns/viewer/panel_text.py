@@ -15,7 +15,7 @@ from PIL import Image
 
 ALARM_COLOUR = "#ff8787"
 ESCAPED = {"<": "&lt;", "{": "&#123;", "}": "&#125;", "|": "&#124;", "*": "&#42;", "_": "&#95;", "`": "&#96;"}
-FLAG = re.compile(r"--[a-z][\w.-]*(?: [-+]?[\d.]+\b)?")
+FLAG = re.compile(r"--[a-z][\w.-]*\w(?: [-+]?[\d.]*\d)?")
 
 
 def as_text(message: str) -> str:
@@ -24,8 +24,9 @@ def as_text(message: str) -> str:
 
 
 def code(flag: str) -> str:
-    """A flag that breaks anywhere, so that it fits."""
-    return f'<code style={{{{fontSize: "0.92em", overflowWrap: "anywhere"}}}}>{as_text(flag)}</code>'
+    """A flag, on a line of its own where it would break, and broken anywhere where it is longer than a line."""
+    style = 'fontSize: "0.92em", display: "inline-block", maxWidth: "100%", overflowWrap: "anywhere"'
+    return f"<code style={{{{{style}}}}}>{as_text(flag)}</code>"
 
 
 def with_flags(message: str) -> str:

@@ -190,26 +190,25 @@ class PriorPanel(ViewerControl):
         scale = self.viewer.config.camera_frustum_scale or FRUSTUM_SCALE
         length = frustum_length(scale, prior.config.fov_deg)
         look = (colour, prior.config.fov_deg)
-        with self.viser_server.atomic():
-            for index, matrix in enumerate(poses_to_camera_to_world(poses, prior.config.radius)):
-                wxyz, position = viser_pose(matrix, VISER_NERFSTUDIO_SCALE_RATIO, length)
-                if index < len(self.cameras) and self.looks[index] == look:
-                    camera = self.cameras[index]
-                    camera.wxyz, camera.position, camera.visible = wxyz, position, True
-                    continue
-                camera = self.viser_server.scene.add_camera_frustum(
-                    f"{SCENE_ROOT}/camera_{index:03d}",
-                    fov=math.radians(prior.config.fov_deg),
-                    aspect=1.0,
-                    scale=scale,
-                    color=colour,
-                    wxyz=wxyz,
-                    position=position,
-                )
-                camera.on_click(lambda event: self.look_through(event.client, event.target))
-                self.cameras[index : index + 1], self.looks[index : index + 1] = [camera], [look]
-            for camera in self.cameras[count:]:
-                camera.visible = False
+        for index, matrix in enumerate(poses_to_camera_to_world(poses, prior.config.radius)):
+            wxyz, position = viser_pose(matrix, VISER_NERFSTUDIO_SCALE_RATIO, length)
+            if index < len(self.cameras) and self.looks[index] == look:
+                camera = self.cameras[index]
+                camera.wxyz, camera.position, camera.visible = wxyz, position, True
+                continue
+            camera = self.viser_server.scene.add_camera_frustum(
+                f"{SCENE_ROOT}/camera_{index:03d}",
+                fov=math.radians(prior.config.fov_deg),
+                aspect=1.0,
+                scale=scale,
+                color=colour,
+                wxyz=wxyz,
+                position=position,
+            )
+            camera.on_click(lambda event: self.look_through(event.client, event.target))
+            self.cameras[index : index + 1], self.looks[index : index + 1] = [camera], [look]
+        for camera in self.cameras[count:]:
+            camera.visible = False
         self.shown = key
 
     def look_through(self, client: viser.ClientHandle, camera: viser.CameraFrustumHandle) -> None:

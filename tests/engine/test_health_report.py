@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def test_averages_are_over_the_steps_that_have_a_measure() -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainedRun]:
     """A short training with viewer and records, panels at steps 1 and 3."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -78,8 +78,10 @@ def test_durations(seconds: float, words: str) -> None:
 def test_markup_in_messages_is_shown_as_it_is() -> None:
     for letter in "<{}|*_`":
         assert letter not in as_text(f"a{letter}b")
-    content = with_flags("Set --pipeline.loss.r1-weight 3 or {x}. See --a, --b.")
-    assert content.count("<code") == 3
+    content = with_flags("Set --pipeline.loss.r1-weight 3 or {x}. See --aa, --lr 0.5. And --b-c.")
+    assert content.count("<code") == 4
+    assert ">--lr 0.5</code>." in content
+    assert ">--b-c</code>." in content
     assert ">--pipeline.loss.r1-weight 3<" in content
     assert "{x}" not in content
     assert "|" not in table([("a|b", "1")]).splitlines()[-1].strip("| ").replace(" | ", "")

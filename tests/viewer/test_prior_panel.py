@@ -125,6 +125,17 @@ def test_their_number_is_chosen(client: Client, number: int) -> None:
     until(client, lambda: len(shown_cameras(client)) == number, f"{number} cameras")
 
 
+def test_cameras_come_back_in_another_colour(client: Client) -> None:
+    """Those that were hidden when the colour changed."""
+    client.set("Cameras", 5)
+    until(client, lambda: len(shown_cameras(client)) == 5, "fewer cameras")
+    client.set("Yaw mean", 20.0)
+    until(client, lambda: len({camera["color"] for camera in shown_cameras(client)}) == 1, "one colour")
+    client.set("Cameras", NUM_CAMERAS)
+    until(client, lambda: len(shown_cameras(client)) == NUM_CAMERAS, "all cameras")
+    until(client, lambda: len({camera["color"] for camera in shown_cameras(client)}) == 1, "one colour for all")
+
+
 def test_other_draws(client: Client) -> None:
     before = yaws_deg(client)
     client.set("Draw others", True)
