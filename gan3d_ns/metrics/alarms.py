@@ -24,9 +24,9 @@ WINNING_GAP = 5.0
 """Mean difference of the scores that may not grow any more; healthy trainings stay near 1."""
 WINNING_GROWTH = 1.05
 """Second half of the patience over its first."""
-HOPELESS_GAP = 8.0
-"""A gap that need not grow to be too large: without any penalty it settled at 7 to 10."""
-WINNING_TOLD_APART = 0.95
+HOPELESS_GAP = 6.0
+"""A gap that need not grow to be too large: without a gradient penalty it settled at 7 to 10."""
+WINNING_TOLD_APART = 0.94
 DEAD_TOLD_APART = 0.53
 """Share of the pairs that are ordered rightly; guessing gives one half."""
 
