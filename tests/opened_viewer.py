@@ -96,6 +96,8 @@ class Client:
     panel: dict[str, dict[str, Any]] = field(default_factory=dict)
     frusta: list[dict[str, Any]] = field(default_factory=list)
     moves: list[dict[str, Any]] = field(default_factory=list)
+    scene: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was last said about each thing in the scene, by its name."""
 
     def send(self, **message: Any) -> None:
         self.socket.send(msgspec.msgpack.encode(message))
@@ -127,6 +129,8 @@ class Client:
 
     def take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if "name" in message:
+            self.scene.setdefault(message["name"], {}).update(message)
         if kind == "BackgroundImageMessage":
             self.pictures.append(np.asarray(Image.open(io.BytesIO(message["rgb_bytes"])), dtype=np.float32) / 255.0)
             if message["depth_bytes"]:
