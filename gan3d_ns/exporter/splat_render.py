@@ -1,7 +1,7 @@
 """Pictures of splats in plain PyTorch: readable, differentiable, on any device; the slow twin of gsplat's rasterizer.
 
-Splatting by the elliptical weighted average of Zwicker et al. 2001, as Kerbl et al. 2023 and gsplat do it: a Gaussian is
-projected to the picture by the Jacobian of the perspective at its centre, and pixels composite front to back.
+Splatting by the elliptical weighted average of Zwicker et al. 2001, as Kerbl et al. 2023 and gsplat do it: a Gaussian
+is projected to the picture by the Jacobian of the perspective at its centre, and pixels composite front to back.
 """
 
 from __future__ import annotations
