@@ -9,14 +9,19 @@ import tyro
 from typing_extensions import Annotated
 
 from gan3d_ns.scripts.export_mesh import ExportMesh
+from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
+from gan3d_ns.scripts.export_splats import ExportSplats
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
 from gan3d_ns.scripts.video import Video
 
-# A single subcommand is no union; tyro's own way round is a suppressed second one.
-Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None, tyro.conf.Suppress]]
+Product = Union[
+    Annotated[ExportMesh, tyro.conf.subcommand("mesh")],
+    Annotated[ExportSplats, tyro.conf.subcommand("splats")],
+    Annotated[ExportPointcloud, tyro.conf.subcommand("pointcloud")],
+]
 Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
@@ -28,11 +33,10 @@ Release = Union[
 class Export:
     """Turn objects of a run into files."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[Mesh]
+    what: tyro.conf.OmitSubcommandPrefixes[Product]
 
     def main(self) -> None:
         """Runs the chosen exporter."""
-        assert self.what is not None
         self.what.main()
 
 
