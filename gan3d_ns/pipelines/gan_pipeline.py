@@ -124,7 +124,7 @@ class GanPipeline(VanillaPipeline):
             OUTPUT_NAMES,
             self.model.generator.geometry.level,
             self.model.show_level,
-            ExportControls(tuple(FILE_KINDS), self.prepare_export),
+            ExportControls(FILE_KINDS, self.prepare_export),
         )
         self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
 

@@ -85,7 +85,7 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     model = pipeline.model
     for latent in saved:
         saved_codes(model.generator.field, latent)  # refuses those of other methods before any work
-    selections = [(f"seed{seed:04d}", LatentSelection(seed=seed, truncation=chosen.truncation)) for seed in seeds]
-    selections += [(latent.name, LatentSelection(saved=latent)) for latent in saved]
-    objects = [NamedObject(name, selection, model.provenance(selection)) for name, selection in selections]
+    selections = [LatentSelection(seed=seed, truncation=chosen.truncation) for seed in seeds]
+    selections += [LatentSelection(saved=latent) for latent in saved]
+    objects = [NamedObject(selection.name, selection, model.provenance(selection)) for selection in selections]
     return OpenedRun(config, pipeline, step, config_of(chosen.load_config).parent, objects)

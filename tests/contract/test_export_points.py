@@ -45,9 +45,7 @@ def test_export_pointcloud(trained: TrainedRun, pipeline: Any, tmp_path: Path) -
     assert np.ptp(np.asarray(cloud.colors)) > 0.02
 
 
-def test_export_splats(
-    trained: TrainedRun, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_export_splats(trained: TrainedRun, pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from plyfile import PlyData
 
     from gan3d_ns.exporter.object_pictures import pictured_object
