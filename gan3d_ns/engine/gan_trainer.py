@@ -17,6 +17,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,

@@ -1,4 +1,4 @@
-"""nerfstudio's viewer in this process on a small random model, and a client that speaks viser's protocol."""
+"""nerfstudio's viewer in this process, and a client that speaks viser's protocol."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class OpenedViewer:
 
 
 @contextmanager
-def opened_viewer(folder: Path, max_res: int = 64) -> Iterator[OpenedViewer]:
-    """The viewer as ns-viewer opens it, ready for clients."""
-    pipeline, port = small_pipeline(), free_port()
+def opened_viewer(folder: Path, max_res: int = 64, pipeline: GanPipeline | None = None) -> Iterator[OpenedViewer]:
+    """The viewer as ns-viewer opens it, ready for clients; on a small random model where no pipeline is given."""
+    pipeline, port = pipeline or small_pipeline(), free_port()
     pipeline.eval()
     viewer = Viewer(
         ViewerConfig(websocket_port=port, websocket_host="127.0.0.1"),
