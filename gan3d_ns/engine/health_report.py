@@ -110,16 +110,8 @@ class HealthMonitor:
             num_yaws: rows of each kind.
             front: which of them is the frontal one.
         """
-        side = panel.shape[0] // (3 * num_yaws)
-        pictures = panel[: num_yaws * side].unflatten(0, (num_yaws, side)).unflatten(2, (-1, side))
-        pictures = pictures.permute(2, 0, 1, 3, 4)
-        colours = picture_health(pictures, self.pictures)
-        self.pictures = pictures
-        measures = {**vars(health), "occupied_fraction": self.occupied(len(pictures)), **vars(colours)}
-        measures = {name: value for name, value in measures.items() if value is not None}
-        self.looks.append(Moment(step, measures))
-        if writer.is_initialized():
-            writer.put_dict(name="Geometry", scalar_dict=measures, step=step)
+        if not self.looks or self.looks[-1].step < step:  # the last step of a training may be looked at twice
+            self.look(step, panel, health, num_yaws)
         self.judge(step)
         report = self.report(step)
         try:
@@ -130,6 +122,19 @@ class HealthMonitor:
             self.panel.show(report)
             self.panel.show_samples((panel * 255).round().byte().cpu().numpy(), num_yaws, front, step)
         self.pipeline.prior_panel.refresh()
+
+    def look(self, step: int, panel: Float[Tensor, "height width 3"], health: GeometryHealth, num_yaws: int) -> None:
+        """Measures geometry and colours of the fixed latents."""
+        side = panel.shape[0] // (3 * num_yaws)
+        pictures = panel[: num_yaws * side].unflatten(0, (num_yaws, side)).unflatten(2, (-1, side))
+        pictures = pictures.permute(2, 0, 1, 3, 4)
+        colours = picture_health(pictures, self.pictures)
+        self.pictures = pictures
+        measures = {**vars(health), "occupied_fraction": self.occupied(len(pictures)), **vars(colours)}
+        measures = {name: value for name, value in measures.items() if value is not None}
+        self.looks.append(Moment(step, measures))
+        if writer.is_initialized():
+            writer.put_dict(name="Geometry", scalar_dict=measures, step=step)
 
     def occupied(self, num_objects: int) -> float:
         """Share of the box that the cameras see that lies inside matter, over the fixed latents."""

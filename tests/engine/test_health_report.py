@@ -197,3 +197,11 @@ def test_the_speed_is_that_of_the_last_minute_without_pauses(
     steps(601, 10, 0.25)
     assert monitor.steps_per_second() == pytest.approx(4.0)
     assert monitor.report(610).steps_per_second == pytest.approx(4.0)
+
+
+def test_the_same_step_is_looked_at_once(make_trainer: Any) -> None:
+    """Compared with itself a picture would seem frozen."""
+    trainer = make_trainer()
+    for step in (1, 2, 2):
+        trainer.write_panel(step)
+    assert [look.step for look in trainer.health.looks] == [1, 2]
