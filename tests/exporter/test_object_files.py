@@ -49,6 +49,6 @@ def test_the_chosen_level_is_exported(model, tmp_path):
         finally:
             model.show_level(None)
 
-    assert extent(2.0) < 0.8 * extent(None)
+    assert extent(2.0) < 0.9 * extent(None)
     with pytest.raises(UserError, match="no surface"):
         extent(1000.0)
