@@ -1,4 +1,4 @@
-"""`gan3d`: meshes, pictures and imports from the command line."""
+"""`gan3d`: meshes, pictures, films and imports from the command line."""
 
 import sys
 import warnings
@@ -9,13 +9,19 @@ import tyro
 from typing_extensions import Annotated
 
 from gan3d_ns.scripts.export_mesh import ExportMesh
+from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
+from gan3d_ns.scripts.export_splats import ExportSplats
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
+from gan3d_ns.scripts.video import Video
 
-# A single subcommand is no union; tyro's own way round is a suppressed second one.
-Mesh = Union[Annotated[ExportMesh, tyro.conf.subcommand("mesh")], Annotated[None, tyro.conf.Suppress]]
+Product = Union[
+    Annotated[ExportMesh, tyro.conf.subcommand("mesh")],
+    Annotated[ExportSplats, tyro.conf.subcommand("splats")],
+    Annotated[ExportPointcloud, tyro.conf.subcommand("pointcloud")],
+]
 Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
@@ -27,11 +33,10 @@ Release = Union[
 class Export:
     """Turn objects of a run into files."""
 
-    what: tyro.conf.OmitSubcommandPrefixes[Mesh]
+    what: tyro.conf.OmitSubcommandPrefixes[Product]
 
     def main(self) -> None:
         """Runs the chosen exporter."""
-        assert self.what is not None
         self.what.main()
 
 
@@ -49,6 +54,7 @@ class Import:
 Command = Union[
     Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
+    Annotated[Video, tyro.conf.subcommand("video")],
     Annotated[Import, tyro.conf.subcommand("import")],
 ]
 
@@ -57,10 +63,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """The console script; without arguments those of the process."""
     # What torch announces to the authors of nerfstudio says nothing to the user of a command.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence")
     tyro.cli(
         Command,
         prog="gan3d",
-        description="Meshes, sheets of pictures and imported weights for gan3d_ns: see each command's --help.",
+        description="Meshes, sheets of pictures, films and imported weights for gan3d_ns: see each command's --help.",
         args=arguments,
     ).main()  # pyright: ignore
 

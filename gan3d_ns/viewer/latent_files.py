@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Optional
 import viser
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.file_names import free_path
 from gan3d_ns.model_components.latents import SUFFIX, LatentSelection, SavedLatent, decode_latent
 
 if TYPE_CHECKING:
@@ -23,26 +23,6 @@ Encode = Callable[[LatentSelection], bytes]
 """The content of a selection's file."""
 Check = Callable[[SavedLatent], object]
 """Raises a UserError for latents that the model cannot show."""
-
-
-def free_path(folder: Path, stem: str) -> Path:
-    """A path in the folder at which there is no file yet."""
-    stem, number = re.sub(r"[^\w.+-]", "_", stem) or "latent", 1
-    path = folder / f"{stem}{SUFFIX}"
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}{SUFFIX}"
-    return path
-
-
-def stem_of(selection: LatentSelection) -> str:
-    """A name for a selection's file."""
-    stem = selection.saved.name if selection.saved is not None else f"seed{selection.seed:04d}"
-    if selection.interpolation > 0.0:
-        stem += f"-to{selection.second_seed:04d}-{selection.interpolation:.2f}"
-    if selection.mixed_seed is not None and selection.mixed_layers:
-        stem += f"-mix{selection.mixed_seed:04d}"
-    return stem
 
 
 class LatentFiles:
@@ -100,7 +80,7 @@ class LatentFiles:
             with self.lock:
                 content = self.encode(selection)
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = free_path(self.folder, stem_of(selection))
+            path = free_path(self.folder, selection.name, SUFFIX)
             with path.open("xb") as file:
                 file.write(content)
         except (OSError, UserError) as error:

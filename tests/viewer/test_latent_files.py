@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.model_components.latents import LatentSelection, encode_latent, read_latent
-from gan3d_ns.viewer.latent_files import LatentFiles, free_path, stem_of
+from gan3d_ns.file_names import free_path
+from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, encode_latent, read_latent
+from gan3d_ns.viewer.latent_files import LatentFiles
 
 
 def refuse_wide(saved):
@@ -64,6 +65,8 @@ def test_a_folder_that_cannot_be_written_is_reported(files):
 
 
 def test_names_say_what_is_in_the_file(tmp_path):
-    assert stem_of(LatentSelection(seed=3)) == "seed0003"
-    assert stem_of(LatentSelection(3, 4, 0.25, mixed_seed=8, mixed_layers=(1,))) == "seed0003-to0004-0.25-mix0008"
-    assert free_path(tmp_path, "a/b\\c").parent == tmp_path
+    assert LatentSelection(seed=3).name == "seed0003"
+    mixed = LatentSelection(3, 4, 0.25, appearance_seed=6, mixed_seed=8, mixed_layers=(1,))
+    assert mixed.name == "seed0003-worn0006-to0004-0.25-mix0008"
+    assert LatentSelection(saved=SavedLatent(torch.zeros(1, 2), "my cat")).name == "my cat"
+    assert free_path(tmp_path, "a/b\\c", ".x").parent == tmp_path

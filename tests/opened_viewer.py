@@ -1,4 +1,4 @@
-"""nerfstudio's viewer in this process on a small random model, and a client that speaks viser's protocol."""
+"""nerfstudio's viewer in this process, and a client that speaks viser's protocol."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class OpenedViewer:
 
 
 @contextmanager
-def opened_viewer(folder: Path, max_res: int = 64) -> Iterator[OpenedViewer]:
-    """The viewer as ns-viewer opens it, ready for clients."""
-    pipeline, port = small_pipeline(), free_port()
+def opened_viewer(folder: Path, max_res: int = 64, pipeline: GanPipeline | None = None) -> Iterator[OpenedViewer]:
+    """The viewer as ns-viewer opens it, ready for clients; on a small random model where no pipeline is given."""
+    pipeline, port = pipeline or small_pipeline(), free_port()
     pipeline.eval()
     viewer = Viewer(
         ViewerConfig(websocket_port=port, websocket_host="127.0.0.1"),
@@ -96,6 +96,8 @@ class Client:
     panel: dict[str, dict[str, Any]] = field(default_factory=dict)
     frusta: list[dict[str, Any]] = field(default_factory=list)
     moves: list[dict[str, Any]] = field(default_factory=list)
+    scene: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was last said about each thing in the scene, by its name."""
 
     def send(self, **message: Any) -> None:
         self.socket.send(msgspec.msgpack.encode(message))
@@ -127,6 +129,8 @@ class Client:
 
     def take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if "name" in message:
+            self.scene.setdefault(message["name"], {}).update(message)
         if kind == "BackgroundImageMessage":
             self.pictures.append(np.asarray(Image.open(io.BytesIO(message["rgb_bytes"])), dtype=np.float32) / 255.0)
             if message["depth_bytes"]:
