@@ -19,9 +19,7 @@ METADATA = {"method": "gof-gan-tiny", "seed": "3", "name": "Käfer\nblau"}
 
 @pytest.fixture
 def splats() -> Splats:
-    return Splats(
-        torch.randn(50, 3), torch.rand(50, 3) + 0.01, torch.randn(50, 4), torch.rand(50), torch.rand(50, 3)
-    )
+    return Splats(torch.randn(50, 3), torch.rand(50, 3) + 0.01, torch.randn(50, 4), torch.rand(50), torch.rand(50, 3))
 
 
 def header_and_body(path: Path) -> tuple[list[str], bytes]:

@@ -26,7 +26,10 @@ def test_help_loads_nothing_heavy() -> None:
     ("arguments", "flags"),
     [
         (["export", "mesh"], ["--load-config", "--seeds", "--truncation", "--format", "--largest-component"]),
-        (["export", "splats"], ["--load-config", "--seeds", "--latents", "--num-splats", "--refine-steps", "--preview"]),
+        (
+            ["export", "splats"],
+            ["--load-config", "--seeds", "--latents", "--num-splats", "--refine-steps", "--preview"],
+        ),
         (["export", "pointcloud"], ["--load-config", "--seeds", "--latents", "--num-points"]),
         (["sample"], ["--load-config", "--num", "--yaws", "--what", "--output"]),
         (["import", "gof"], ["--preset", "--output", "--ema"]),
