@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": RENDERING | {"models"},
     "exporter": RENDERING | {"data", "models"},
     "metrics": RENDERING | {"data", "models"},
-    "pipelines": RENDERING | {"data", "discriminators", "metrics", "models", "viewer"},
-    "engine": RENDERING | {"data", "discriminators", "metrics", "models", "pipelines", "viewer"},
+    "pipelines": RENDERING | {"data", "discriminators", "exporter", "metrics", "models", "viewer"},
+    "engine": RENDERING | {"data", "discriminators", "exporter", "metrics", "models", "pipelines", "viewer"},
 }
 MAY_IMPORT["scripts"] = set(MAY_IMPORT) - {""}
 MAY_IMPORT["method_configs"] = set(MAY_IMPORT) - {"", "scripts", "exporter"}

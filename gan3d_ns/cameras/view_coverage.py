@@ -23,6 +23,16 @@ FACING_SHARPNESS = 8.0
 BOUNDS_STEPS = 32
 
 
+def mirrored_poses(prior: PosePrior, num: int, device: Union[torch.device, str] = "cpu") -> Float[Tensor, "num 2"]:
+    """The same poses of a prior in every call: an even number, half of them drawn with a fixed seed.
+
+    The others mirror them, as every prior is symmetric in yaw: objects are then cut and coloured alike on both sides.
+    """
+    poses = prior.sample(num // 2, torch.Generator().manual_seed(0), device)
+    mirrored = torch.stack((poses[:, 0], 2.0 * prior.mean_pose(device)[1] - poses[:, 1]), dim=-1)
+    return torch.cat((poses, mirrored))
+
+
 class ViewCoverage:
     """A fixed sample of a prior's cameras.
 
@@ -39,11 +49,7 @@ class ViewCoverage:
         self, prior: PosePrior, num_cameras: int = NUM_CAMERAS, device: Union[torch.device, str] = "cpu"
     ) -> None:
         self.config = prior.config
-        poses = prior.sample(num_cameras // 2, torch.Generator().manual_seed(0), device)
-        # In mirrored pairs, as every prior is symmetric in yaw: objects are then cut alike on both sides.
-        mirrored = torch.stack((poses[:, 0], 2.0 * prior.mean_pose(device)[1] - poses[:, 1]), dim=-1)
-        poses = torch.cat((poses, mirrored))
-        matrices = prior.camera_to_world(poses)
+        matrices = prior.camera_to_world(mirrored_poses(prior, num_cameras, device))
         self.rotations: Float[Tensor, "camera 3 3"] = matrices[:, :, :3]
         self.positions: Float[Tensor, "camera 3"] = matrices[:, :, 3]
 

@@ -27,7 +27,7 @@ class ImageCollectionDataParserConfig(DataParserConfig):
     data: Optional[Path] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Folder of pictures, of any sizes and nested as you like. Without it the built-in toy cars are used."""
     num_virtual_views: int = 32
-    """Cameras drawn from the pose prior: the frusta in the viewer, and the views that ns-export fuses."""
+    """Cameras drawn from the pose prior: the views that ns-export fuses."""
     virtual_view_resolution: int = 128
     """Side of the virtual cameras' images, in pixels."""
     pose_prior: PosePriorConfig = field(default_factory=PosePriorConfig)

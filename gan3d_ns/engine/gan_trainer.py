@@ -17,6 +17,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
@@ -25,7 +26,8 @@ from gan3d_ns.engine.checkpoint_files import (
     save_atomically,
 )
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
-from gan3d_ns.engine.sample_panel import sample_panel
+from gan3d_ns.engine.health_report import HealthMonitor
+from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
     fade_alpha,
@@ -45,6 +47,8 @@ EXPLODED = 1e5
 HOLLOW_MAJORITY = 0.5
 SMALLEST_HIT_RATE = 0.2
 PANEL_YAWS = 5
+FIRST_PANEL = 100
+"""Steps after the start that the first panel waits: so soon one sees whether things go well."""
 
 
 def step_randomness(seed: int, step: int, device: str) -> torch.Generator:
@@ -101,7 +105,9 @@ class GanTrainer(Trainer):
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
-            writer.GLOBAL_BUFFER["max_iter"] = self._start_step + self.config.max_num_iterations
+            end = self._start_step + self.config.max_num_iterations
+            writer.GLOBAL_BUFFER["max_iter"] = end
+            self.health = HealthMonitor(self.pipeline, self.base_dir, end)
             if test_mode == "val":
                 self.pipeline.datamanager.load_collection(self.config.largest_resolution)
 
@@ -226,9 +232,11 @@ class GanTrainer(Trainer):
             "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
             "window_half_width": torch.tensor(plan.window_half_width),
             "resolution": torch.tensor(float(plan.resolution)),
+            **pipeline.score_measures,
         }
         self.last_completed = step
         pipeline.datamanager.rays_in_step = plan.batch_size * plan.side**2
+        self.health.after_step(step, {**terms, **measures})
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures
 
@@ -273,12 +281,12 @@ class GanTrainer(Trainer):
 
     @check_main_thread
     def after_step(self, step: int) -> None:
-        """Sample panel and geometry check, at their intervals."""
+        """Geometry check and sample panel, at their intervals."""
         config = self.config
-        if step_check(step, config.steps_per_panel):
-            self.write_panel(step)
         if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
+        if step_check(step, config.steps_per_panel) or step - self._start_step == FIRST_PANEL:
+            self.write_panel(step)
 
     def write_panel(self, step: int) -> Tuple[Path, GeometryHealth]:
         """Renders the sample panel into the run's folder and to the event writers."""
@@ -294,7 +302,7 @@ class GanTrainer(Trainer):
             CONSOLE.print(f"[bold red]the sample panel of step {step} could not be written to {path} ({error}).")
         if writer.is_initialized():
             writer.put_image(name="Samples", image=image, step=step)
-            writer.put_dict(name="Geometry", scalar_dict=vars(health), step=step)
+        self.health.after_panel(step, image, health, PANEL_YAWS, front_row(model.config.pose_prior, PANEL_YAWS))
         return path, health
 
     def update_truncation_centre(self) -> None:
@@ -323,6 +331,7 @@ class GanTrainer(Trainer):
             f"[bold yellow]Step {step}: {health.hollow_fraction:.0%} of the surfaces are hollow (the middle lies "
             f"{-health.relief:.4f} deeper than around it). Another --machine.seed, or --hollow-reseeds 2, helps."
         )
+        self.health.announced["hollow"] = step
         if self.reseeds_left > 0:
             self.reseeds_left -= 1
             self.reseed(step)
@@ -344,6 +353,7 @@ class GanTrainer(Trainer):
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
         self.started_at = step
+        self.health.restart()
 
     def _load_checkpoint(self) -> None:
         config = self.config

@@ -44,6 +44,11 @@ def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
     return [prior.yaw_mean_deg + spread * (2.0 * index / (count - 1) - 1.0) for index in range(count)]
 
 
+def front_row(prior: PosePriorConfig, count: int) -> int:
+    """Which of these yaws is the prior's mean."""
+    return 0 if prior.yaw_spread_deg >= FULL_CIRCLE_SPREAD_DEG else count // 2
+
+
 def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: float, resolution: int) -> View:
     """The averaged generator's objects of ``seeds`` from one yaw, at the prior's mean elevation."""
     selections = [LatentSelection(seed=seed, truncation=truncation) for seed in seeds]
@@ -100,5 +105,5 @@ def sample_panel(
     prior = model.config.pose_prior
     views = [render_view(model, seeds, truncation, yaw, resolution) for yaw in panel_yaws_deg(prior, num_yaws)]
     rows = [picture(view, prior, what) for what in KINDS for view in views]
-    front = views[0] if prior.yaw_spread_deg >= FULL_CIRCLE_SPREAD_DEG else views[len(views) // 2]
+    front = views[front_row(prior, num_yaws)]
     return as_grid(rows).cpu(), geometry_health(front.surface_depth, front.hit)

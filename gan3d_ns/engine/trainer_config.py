@@ -95,7 +95,8 @@ class GanTrainerConfig(TrainerConfig):
     ema_decay: float = 0.999
     """Decay of the moving average that is shown, saved and exported."""
     steps_per_panel: int = 500
-    """Steps between sample panels (samples.png in the run's folder, and tensorboard)."""
+    """Steps between sample panels (samples.png in the run's folder, the viewer's health, tensorboard); the first comes
+    after 100 steps."""
     panel_objects: int = 6
     """Objects in the panel."""
     hollow_check_step: int = 1000

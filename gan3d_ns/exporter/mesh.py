@@ -5,7 +5,7 @@ from typing import Callable, Dict, Optional
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -60,7 +60,11 @@ class Mesh:
     normals: Optional[Float32[np.ndarray, "vertex 3"]] = None
     """Unit vectors out of the object."""
     colours: Optional[Float32[np.ndarray, "vertex 3"]] = None
-    """sRGB in [0, 1]."""
+    """sRGB in [0, 1]; None where there is a texture."""
+    uvs: Optional[Float32[np.ndarray, "vertex 2"]] = None
+    """Place of each vertex in the texture, which spans [0, 1]: to the right and down (glTF's convention)."""
+    texture: Optional[UInt8[np.ndarray, "row column 3"]] = None
+    """sRGB, row 0 on top."""
     statistics: Dict[str, int] = field(default_factory=dict)
     """What the extraction did: queries, rounds, resolution, pieces found and dropped."""
 
@@ -101,7 +105,7 @@ def extract_mesh(
     def lattice_field(lattice: Float64[np.ndarray, "vertex 3"]) -> Float64[np.ndarray, "vertex"]:
         nonlocal num_queries
         num_queries += len(lattice)
-        return _in_chunks(logit_fn, config.chunk_size, to_world(lattice)).astype(np.float64)
+        return in_chunks(logit_fn, config.chunk_size, to_world(lattice)).astype(np.float64)
 
     with torch.no_grad():
         lattice_vertices = refine_on_edges(lattice_vertices, grid, lattice_field, config.refine_steps)
@@ -109,12 +113,11 @@ def extract_mesh(
     vertices = positions.cpu().numpy().astype(np.float32)
     normals = normals_from_faces(vertices, faces)
     if normal_fn is not None:
-        # Not under no_grad: normals of a field may be its own derivative.
-        normals = _normalised(_in_chunks(normal_fn, config.chunk_size, positions), normals)
+        normals = normals_of_field(positions, normals, normal_fn, config.chunk_size)
     colours = None
     if colour_fn is not None:
         with torch.no_grad():
-            colours = _in_chunks(colour_fn, config.chunk_size, positions, torch.from_numpy(normals).to(positions))
+            colours = in_chunks(colour_fn, config.chunk_size, positions, torch.from_numpy(normals).to(positions))
         colours = np.clip(np.nan_to_num(colours), 0.0, 1.0)
     statistics = {
         "resolution": grid.resolution,
@@ -159,6 +162,21 @@ def normals_from_faces(
     return _normalised(np.stack(total, axis=-1), up)
 
 
+def normals_of_field(
+    positions: Float[Tensor, "vertex 3"],
+    of_faces: Float32[np.ndarray, "vertex 3"],
+    normal_fn: NormalFunction,
+    chunk: int,
+) -> Float32[np.ndarray, "vertex 3"]:
+    """The field's normals at vertices; those of the faces where the field has none, or points to the other side.
+
+    A vertex of a coarse mesh may lie beyond the middle of a thin part, where the field's normal is the far side's.
+    """
+    # Not under no_grad: normals of a field may be its own derivative.
+    normals = _normalised(in_chunks(normal_fn, chunk, positions), of_faces)
+    return np.where((normals * of_faces).sum(axis=1, keepdims=True) < 0.0, of_faces, normals)
+
+
 def _normalised(
     vectors: Float[np.ndarray, "vertex 3"], fallback: Float32[np.ndarray, "vertex 3"]
 ) -> Float32[np.ndarray, "vertex 3"]:
@@ -168,7 +186,7 @@ def _normalised(
     return np.where(usable, vectors / np.where(usable, length, 1.0), fallback).astype(np.float32)
 
 
-def _in_chunks(
+def in_chunks(
     function: Callable[..., Tensor], chunk: int, *inputs: Float[Tensor, "point 3"]
 ) -> Float32[np.ndarray, "point *channels"]:
     """The function's values at all points, on the CPU."""

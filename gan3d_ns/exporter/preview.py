@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
 from gan3d_ns.exporter.mesh import Mesh, normals_from_faces
@@ -26,7 +27,7 @@ class MeshPreview:
     """What a camera sees of a mesh; row 0 on top."""
 
     rgb: Float32[np.ndarray, "height width 3"]
-    """Vertex colours without shading, sRGB in [0, 1]; equals `shaded` for a mesh without colours."""
+    """Texture or vertex colours without shading, sRGB in [0, 1]; equals `shaded` for a mesh without either."""
     shaded: Float32[np.ndarray, "height width 3"]
     """Grey clay lit from the upper left of the camera, sRGB in [0, 1]."""
     normals: Float32[np.ndarray, "height width 3"]
@@ -55,7 +56,7 @@ def render_mesh_preview(
     directions = _ray_directions(pose[:, :3], fov_deg, resolution, samples_per_axis)
     hit, distance, corners, weights = _cast(mesh, pose[:, 3], directions)
 
-    def interpolate(attribute: Float32[np.ndarray, "vertex 3"]) -> Float64[np.ndarray, "hit 3"]:
+    def interpolate(attribute: Float32[np.ndarray, "vertex channel"]) -> Float64[np.ndarray, "hit channel"]:
         return np.einsum("hk,hkc->hc", weights, attribute[corners].astype(np.float64))
 
     seen_normals = interpolate(
@@ -66,6 +67,8 @@ def render_mesh_preview(
     brightness = _CLAY * (_AMBIENT + (1.0 - _AMBIENT) * np.clip(seen_normals @ light, 0.0, 1.0))
     seen_clay = np.repeat(brightness[:, None], 3, axis=1)
     seen_colours = interpolate(mesh.colours) if mesh.colours is not None else seen_clay
+    if mesh.uvs is not None and mesh.texture is not None:
+        seen_colours = read_texture(mesh.texture, interpolate(mesh.uvs))
 
     fine = resolution * samples_per_axis
     block = (resolution, samples_per_axis, resolution, samples_per_axis)
@@ -87,6 +90,22 @@ def render_mesh_preview(
         depth=depth.astype(np.float32),
         coverage=(hits_in_pixel / samples_per_axis**2).astype(np.float32),
     )
+
+
+def read_texture(
+    texture: UInt8[np.ndarray, "row column 3"], uvs: Float64[np.ndarray, "point 2"]
+) -> Float64[np.ndarray, "point 3"]:
+    """Bilinear reads, sRGB in [0, 1], at places in [0, 1] to the right and down; the border goes on beyond."""
+    sides = np.array([texture.shape[1], texture.shape[0]])
+    places = np.clip(uvs * sides - 0.5, 0.0, sides - 1.0)
+    first = np.minimum(places.astype(np.int64), sides - 2).clip(min=0)
+    share = places - first
+    total = np.zeros((len(uvs), 3))
+    for right, down in itertools.product((0, 1), repeat=2):
+        columns, rows = np.minimum(first + np.array([right, down]), sides - 1).T
+        weight = np.abs(1 - right - share[:, 0]) * np.abs(1 - down - share[:, 1])
+        total += weight[:, None] * texture[rows, columns]
+    return total / 255.0
 
 
 def _ray_directions(

@@ -6,31 +6,29 @@ libraries leave open: the colour space, a material that is not black metal, norm
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 from pathlib import Path
 from typing import Callable, Mapping, Optional
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8, UInt16
+from jaxtyping import Float32, UInt8
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.gltf import encode_glb, png_of
 from gan3d_ns.exporter.mesh import Mesh
-
-_MAX_COLOUR16 = 65535
-_FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
-_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
 def write_mesh(mesh: Mesh, path: Path, metadata: Optional[Mapping[str, str]] = None) -> Path:
     """Writes the mesh in the format of the path's suffix and returns the path; missing folders are made.
 
-    .glb: glTF 2.0, linear 16-bit vertex colours, a rough, non-metallic, double-sided material, metadata in
-    `asset.extras`. .ply: binary, 8-bit sRGB colours, metadata in comments. .obj: text, `v x y z r g b` with sRGB in
-    [0, 1], metadata in comments. All with normals where the mesh has them; coordinates are kept (+y up, front at +z).
+    .glb: glTF 2.0 with a rough, non-metallic, double-sided material, its texture or linear 16-bit vertex colours, and
+    metadata in `asset.extras`. .ply: binary, 8-bit sRGB vertex colours, metadata in comments. .obj: text, metadata in
+    comments, and either `v x y z r g b` with sRGB in [0, 1] or a .mtl and a .png of the same name beside it. All with
+    normals where the mesh has them; coordinates are kept (+y up, front at +z).
 
     Raises:
-        UserError: for another suffix, an empty mesh, or a path that cannot be written.
+        UserError: for another suffix, an empty mesh, a texture in a .ply, or a path that cannot be written.
     """
     path = Path(path)
     encode = _ENCODERS.get(path.suffix.lower())
@@ -38,8 +36,24 @@ def write_mesh(mesh: Mesh, path: Path, metadata: Optional[Mapping[str, str]] = N
         raise UserError(f"cannot write a mesh as {path.name!r}: end the name in {', '.join(_ENCODERS)}")
     if len(mesh.faces) == 0:
         raise UserError(f"the mesh for {path} has no faces; nothing was written")
-    write_atomically(path, encode(mesh, dict(metadata or {})))
+    write_files_atomically(encode(mesh, dict(metadata or {}), path))
     return path
+
+
+def require_folder(folder: Path) -> Path:
+    """The folder, made where there is none, for files that take long to compute.
+
+    Raises:
+        UserError: it cannot be made or nothing can be written into it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}; choose another folder.") from error
+    return folder
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -48,98 +62,47 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: when the folder cannot be made or the file cannot be written.
     """
-    # Beside the target, since a rename is only atomic within one file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_files_atomically({path: content})
+
+
+def write_files_atomically(contents: Mapping[Path, bytes]) -> None:
+    """Puts each content at its path in one step, in this order and only when all of them have been written beside it.
+
+    Raises:
+        UserError: when a folder cannot be made or a file cannot be written.
+    """
+    # Beside the targets, since a rename is only atomic within one file system.
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in contents}
+    path = next(iter(contents))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
+            for path, content in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporaries[path].write_bytes(content)
+            for path in contents:
+                if path.is_dir():  # the one thing that a rename onto it would find out too late
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            for path, temporary in temporaries.items():
+                os.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            for temporary in temporaries.values():
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror} ({error.filename}); choose another path") from error
-
-
-def srgb_to_linear(colours: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Linear light of sRGB values in [0, 1] (IEC 61966-2-1)."""
-    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
 
 def _colours8(mesh_colours: Float32[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "vertex 3"]:
     return np.round(np.clip(mesh_colours, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _linear_colours16(mesh_colours: Float32[np.ndarray, "vertex 3"]) -> UInt16[np.ndarray, "vertex 4"]:
-    """Linear colours and alpha 1. 16 bits, since 8 linear bits show bands in the dark; alpha keeps 4-byte alignment."""
-    linear = srgb_to_linear(np.clip(mesh_colours.astype(np.float64), 0.0, 1.0))
-    opaque = np.concatenate([linear, np.ones((len(linear), 1))], axis=1)
-    return np.round(opaque * _MAX_COLOUR16).astype(np.uint16)
+def _encode_glb(mesh: Mesh, metadata: dict[str, str], path: Path) -> dict[Path, bytes]:
+    return {path: encode_glb(mesh, metadata)}
 
 
-def _encode_glb(mesh: Mesh, metadata: dict[str, str]) -> bytes:
-    """Binary glTF 2.0: a JSON chunk that describes the accessors, then one buffer."""
-    buffer = bytearray()
-    views, accessors = [], []
-
-    def add(array: np.ndarray, component_type: int, kind: str, target: int, **extra: object) -> int:
-        views.append({"buffer": 0, "byteOffset": len(buffer), "byteLength": array.nbytes, "target": target})
-        accessors.append(
-            {"bufferView": len(views) - 1, "componentType": component_type, "count": len(array), "type": kind, **extra}
-        )
-        buffer.extend(array.tobytes())
-        return len(accessors) - 1
-
-    positions = mesh.vertices.astype("<f4")
-    attributes = {
-        "POSITION": add(
-            positions,
-            _FLOAT,
-            "VEC3",
-            _ARRAY_BUFFER,
-            min=positions.min(axis=0).tolist(),
-            max=positions.max(axis=0).tolist(),
-        )
-    }
-    if mesh.normals is not None:
-        attributes["NORMAL"] = add(mesh.normals.astype("<f4"), _FLOAT, "VEC3", _ARRAY_BUFFER)
-    if mesh.colours is not None:
-        colours = _linear_colours16(mesh.colours).astype("<u2")
-        attributes["COLOR_0"] = add(colours, _UNSIGNED_SHORT, "VEC4", _ARRAY_BUFFER, normalized=True)
-    indices = add(mesh.faces.astype("<u4").ravel(), _UNSIGNED_INT, "SCALAR", _ELEMENT_ARRAY_BUFFER)
-    document = {
-        "asset": {"version": "2.0", "generator": "gan3d_ns", **({"extras": metadata} if metadata else {})},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "object"}],
-        "meshes": [{"name": "object", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
-        "materials": [
-            {
-                # glTF's defaults are a metal and one-sided: black in most viewers.
-                "name": "vertex colours",
-                "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
-                "doubleSided": True,
-            }
-        ],
-        "accessors": accessors,
-        "bufferViews": views,
-        "buffers": [{"byteLength": len(buffer)}],
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    # Chunks end on 4 bytes: JSON is padded with spaces; every array above is a multiple of 4 bytes.
-    text += b" " * (-len(text) % 4)
-    length = 12 + 8 + len(text) + 8 + len(buffer)
-    return b"".join(
-        [
-            b"glTF" + np.array([2, length], dtype="<u4").tobytes(),
-            np.array([len(text)], dtype="<u4").tobytes() + b"JSON" + text,
-            np.array([len(buffer)], dtype="<u4").tobytes() + b"BIN\0" + bytes(buffer),
-        ]
-    )
-
-
-def _encode_ply(mesh: Mesh, metadata: dict[str, str]) -> bytes:
+def _encode_ply(mesh: Mesh, metadata: dict[str, str], path: Path) -> dict[Path, bytes]:
     """Binary little-endian PLY."""
+    if mesh.texture is not None:
+        raise UserError(f"a .ply file carries vertex colours and no texture; write {path.stem}.glb or {path.stem}.obj.")
     fields = [(name, "<f4", "float") for name in ("x", "y", "z")]
     columns = [*mesh.vertices.T]
     if mesh.normals is not None:
@@ -164,24 +127,38 @@ def _encode_ply(mesh: Mesh, metadata: dict[str, str]) -> bytes:
         "end_header",
         "",
     ]
-    return "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()
+    return {path: "\n".join(header).encode("ascii") + vertices.tobytes() + faces.tobytes()}
 
 
-def _encode_obj(mesh: Mesh, metadata: dict[str, str]) -> bytes:
-    """Wavefront OBJ; vertex colours follow the position, as MeshLab, Blender and Open3D read them."""
-    parts = [f"# {line}\n" for line in _comment_lines(metadata)]
+def _encode_obj(mesh: Mesh, metadata: dict[str, str], path: Path) -> dict[Path, bytes]:
+    """Wavefront OBJ; vertex colours follow the position, as MeshLab, Blender and Open3D read them.
+
+    A texture lies in a .png that a .mtl names; their names have no spaces, at which many readers stop.
+    """
+    comments = "".join(f"# {line}\n" for line in _comment_lines(metadata))
+    parts, files = [comments], {}
+    if mesh.texture is not None:
+        name = "_".join(path.stem.split())
+        material, picture = path.with_name(f"{name}.mtl"), path.with_name(f"{name}.png")
+        lines = ["newmtl object", "Ka 1 1 1", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {picture.name}", ""]
+        files = {picture: png_of(mesh.texture), material: (comments + "\n".join(lines)).encode("utf-8")}
+        parts.append(f"mtllib {material.name}\nusemtl object\n")
     if mesh.colours is None:
         parts.append(_lines("v %.7g %.7g %.7g\n", mesh.vertices))
     else:
         rows = np.concatenate([mesh.vertices, mesh.colours], axis=1)
         parts.append(_lines("v %.7g %.7g %.7g %.5g %.5g %.5g\n", rows))
-    corners = mesh.faces + 1
-    if mesh.normals is None:
-        parts.append(_lines("f %d %d %d\n", corners))
-    else:
+    corner = "%d"
+    if mesh.uvs is not None:
+        # Upwards from the lower left corner, in this format.
+        parts.append(_lines("vt %.7g %.7g\n", np.stack([mesh.uvs[:, 0], 1.0 - mesh.uvs[:, 1]], axis=1)))
+        corner += "/%d"
+    if mesh.normals is not None:
         parts.append(_lines("vn %.6g %.6g %.6g\n", mesh.normals))
-        parts.append(_lines("f %d//%d %d//%d %d//%d\n", np.repeat(corners, 2, axis=1)))
-    return "".join(parts).encode("ascii")
+        corner += "/%d" if mesh.uvs is not None else "//%d"
+    corners = np.repeat(mesh.faces + 1, corner.count("%d"), axis=1)
+    parts.append(_lines(f"f {corner} {corner} {corner}\n", corners))
+    return {**files, path: "".join(parts).encode("utf-8")}
 
 
 def _lines(pattern: str, rows: np.ndarray) -> str:
@@ -196,7 +173,7 @@ def _comment_lines(metadata: Mapping[str, str]) -> list[str]:
     return [" ".join(line.split()).encode("ascii", "backslashreplace").decode() for line in lines]
 
 
-_ENCODERS: dict[str, Callable[[Mesh, dict[str, str]], bytes]] = {
+_ENCODERS: dict[str, Callable[[Mesh, dict[str, str], Path], dict[Path, bytes]]] = {
     ".glb": _encode_glb,
     ".ply": _encode_ply,
     ".obj": _encode_obj,

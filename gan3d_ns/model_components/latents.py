@@ -77,6 +77,19 @@ class LatentSelection:
     second_saved: Optional[SavedLatent] = None
     """An object from a file, in place of the second seed."""
 
+    @property
+    def name(self) -> str:
+        """A name for files of the object: seed0003, or that of its latent's file, and what was done with it."""
+        name = self.saved.name if self.saved is not None else f"seed{self.seed:04d}"
+        if self.appearance_seed is not None:
+            name += f"-worn{self.appearance_seed:04d}"
+        if self.interpolation > 0.0:
+            second = self.second_saved.name if self.second_saved is not None else f"{self.second_seed:04d}"
+            name += f"-to{second}-{self.interpolation:.2f}"
+        if self.mixed_seed is not None and self.mixed_layers:
+            name += f"-mix{self.mixed_seed:04d}"
+        return name
+
 
 def slerp(
     first: Float[Tensor, "*batch dim"], second: Float[Tensor, "*batch dim"], amount: float

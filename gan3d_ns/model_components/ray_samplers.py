@@ -103,6 +103,13 @@ class RaySampler(nn.Module):
         coarse, values, hits = self.search(rays, geometry_at, grid, jitter)
         return self.around(rays, hits, coarse, self.geometry.alphas(values, coarse), jitter, fine_uniforms), hits
 
+    def window(
+        self, rays: RayBundle, hits: SurfaceHits
+    ) -> tuple[Float[Tensor, "batch ray"], Float[Tensor, "batch ray"]]:
+        """Start and end of the part of each ray that is composited, as far as the surface decides it: all of it."""
+        assert rays.nears is not None and rays.fars is not None
+        return rays.nears[..., 0], rays.fars[..., 0]
+
     def value_noise(
         self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator
     ) -> Optional[Float[Tensor, "batch ray sample"]]:
@@ -183,6 +190,45 @@ def surface_window(
     return torch.where(hits.hit, starts, nears), torch.where(hits.hit, starts + width, fars)
 
 
+@torch.no_grad()
+def search_level(
+    config: SurfaceWindowSamplerConfig,
+    level: float,
+    rays: RayBundle,
+    geometry_at: GeometryFunction,
+    grid: Optional[OccupancyGrid] = None,
+) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
+    """Distances and values of evenly spaced samples, and where each ray first enters matter above the level."""
+    assert rays.nears is not None and rays.fars is not None
+    coarse = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], config.num_coarse_samples)
+    if grid is None:
+        positions = sample_positions(rays, coarse).flatten(1, 2)
+        values = geometry_at(positions).unflatten(1, coarse.shape[1:])
+    else:
+        values = grid.geometry_along(rays, coarse, geometry_at)
+    brackets = first_crossing(values - level, coarse)
+    packed = pack_rows(brackets.hit)
+    if packed.width == 0:
+        return coarse, values, SurfaceHits(torch.full_like(brackets.low, config.miss_depth), brackets.hit)
+
+    origins, directions = packed.pack(rays.origins), packed.pack(rays.directions)
+
+    def value_at(distances: Float[Tensor, "batch hit"]) -> Float[Tensor, "batch hit"]:
+        return geometry_at(origins + distances[..., None] * directions) - level
+
+    entries = Brackets(
+        *(packed.pack(getattr(brackets, name)) for name in ("low", "high", "value_low", "value_high", "hit"))
+    )
+    if grid is not None:
+        # The start of a bracket may lie in skipped space; the refinement wants its true value.
+        skipped = entries.value_low <= FREE_VALUE - level
+        starts = origins + entries.low[..., None] * directions
+        found = (evaluate_where(geometry_at, starts, skipped) - level).clamp(max=LARGEST_OUTSIDE)
+        entries = replace(entries, value_low=torch.where(skipped, found, entries.value_low))
+    depth = refine_root(value_at, entries, config.num_root_steps, config.root_method)
+    return coarse, values, SurfaceHits(packed.unpack(depth, fill=config.miss_depth), brackets.hit)
+
+
 class SurfaceWindowSampler(RaySampler):
     """Samples around the first surface of any field that can answer "logit at x".
 
@@ -215,35 +261,13 @@ class SurfaceWindowSampler(RaySampler):
         jitter: Optional[torch.Generator] = None,
     ) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
         """Evenly spaced samples, and the first surface that they bracket; see the base class."""
-        config, level = self.config, self.geometry.level
+        return search_level(self.config, self.geometry.level, rays, geometry_at, grid)
+
+    def window(
+        self, rays: RayBundle, hits: SurfaceHits
+    ) -> tuple[Float[Tensor, "batch ray"], Float[Tensor, "batch ray"]]:
         assert rays.nears is not None and rays.fars is not None
-        coarse = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], config.num_coarse_samples)
-        if grid is None:
-            positions = sample_positions(rays, coarse).flatten(1, 2)
-            values = geometry_at(positions).unflatten(1, coarse.shape[1:])
-        else:
-            values = grid.geometry_along(rays, coarse, geometry_at)
-        brackets = first_crossing(values - level, coarse)
-        packed = pack_rows(brackets.hit)
-        if packed.width == 0:
-            return coarse, values, SurfaceHits(torch.full_like(brackets.low, config.miss_depth), brackets.hit)
-
-        origins, directions = packed.pack(rays.origins), packed.pack(rays.directions)
-
-        def value_at(distances: Float[Tensor, "batch hit"]) -> Float[Tensor, "batch hit"]:
-            return geometry_at(origins + distances[..., None] * directions) - level
-
-        entries = Brackets(
-            *(packed.pack(getattr(brackets, name)) for name in ("low", "high", "value_low", "value_high", "hit"))
-        )
-        if grid is not None:
-            # The start of a bracket may lie in skipped space; the refinement wants its true value.
-            skipped = entries.value_low <= FREE_VALUE - level
-            starts = origins + entries.low[..., None] * directions
-            found = (evaluate_where(geometry_at, starts, skipped) - level).clamp(max=LARGEST_OUTSIDE)
-            entries = replace(entries, value_low=torch.where(skipped, found, entries.value_low))
-        depth = refine_root(value_at, entries, config.num_root_steps, config.root_method)
-        return coarse, values, SurfaceHits(packed.unpack(depth, fill=config.miss_depth), brackets.hit)
+        return surface_window(hits, rays.nears[..., 0], rays.fars[..., 0], self.half_width)
 
     @torch.no_grad()
     def around(
@@ -257,9 +281,7 @@ class SurfaceWindowSampler(RaySampler):
     ) -> Float[Tensor, "batch ray sample"]:
         """An even or jittered window around the surface, and draws over the whole ray; see the base class."""
         config = self.config
-        assert rays.nears is not None and rays.fars is not None
-        nears, fars = rays.nears[..., 0], rays.fars[..., 0]
-        starts, ends = surface_window(hits, nears, fars, self.half_width)
+        starts, ends = self.window(rays, hits)
         distances = spread_evenly(starts, ends, config.num_window_samples)
         if jitter is not None:
             spacing = (ends - starts)[..., None] / (config.num_window_samples - 1)

@@ -14,12 +14,11 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import Parameter
 
 from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
-from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
@@ -28,7 +27,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
-from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, between, fingerprint, whole_seed
+from gan3d_ns.model_components.latents import LatentSelection, encode_latent, fingerprint
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -42,16 +41,28 @@ from gan3d_ns.model_components.ray_samplers import (
     VolumeSamplerConfig,
 )
 from gan3d_ns.models.generator import Generator
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
+from gan3d_ns.models.search_pictures import skipped_share, window_picture
+from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
 
-OUTPUT_NAMES = ("rgb", "depth", "normals", "accumulation", "surface_hit", "surface_rgb")
+OUTPUT_NAMES = (
+    "rgb",
+    "depth",
+    "normals",
+    "accumulation",
+    "surface_hit",
+    "surface_rgb",
+    "search_window",
+    "skipped_space",
+)
+COLOUR_OUTPUTS = ("rgb", "normals", "surface_rgb", "search_window")
 SMALLEST_NEAR = 1e-3
 SMALLEST_INTERVAL = 1e-4
 VISIBLE_ACCUMULATION = 0.5
-GRADIENT_EPSILON = 1e-6
 
 
 @dataclass
@@ -122,39 +133,6 @@ class GanModelConfig(ModelConfig):
             self.start_shape = dataclasses.replace(self.start_shape, **moved)
 
 
-@dataclass
-class ShownObject:
-    """What is computed once for an object and then serves every chunk, frame and export of it."""
-
-    key: Tuple[Any, ...]
-    """What it depends on: the controls and the weights."""
-    styles: Styles
-    num_rays: int = 0
-    """Rays that were asked of it so far."""
-    grid: Optional[LatentGrid] = None
-
-
-class PseudoDistanceField(nn.Module):
-    """The current object as nerfstudio's marching cubes wants it: a signed distance, negative inside.
-
-    The first-order distance -logit / |grad logit|: the exporter skips space by the size of the distance, so that a
-    raw logit would give a staircase.
-    """
-
-    def __init__(self, model: "GanModel") -> None:
-        super().__init__()
-        self._model = (model,)
-
-    @torch.no_grad()  # nothing differentiates it, and the exact gradient may have no graph
-    def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
-        """Pseudo-distance in world units at world positions."""
-        (model,) = self._model
-        styles, points = model.current_styles(), positions[None]
-        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.geometry.level
-        gradient = model.shown_generator.field.logit_gradient(points, styles)
-        return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]
-
-
 class GanModel(Model):
     """Holds the generator in training, its moving average, and the object that is shown.
 
@@ -175,7 +153,14 @@ class GanModel(Model):
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
         parts = self.generator.field.latent_parts
-        self.latent = LatentControls(config.seed, config.truncation, "appearance" in parts)
+        self.latent = LatentControls(
+            config.seed,
+            config.truncation,
+            "appearance" in parts,
+            self.generator.field.style_layers,
+            encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
+            check=lambda saved: saved_codes(self.generator.field, saved),
+        )
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
         self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
@@ -183,6 +168,8 @@ class GanModel(Model):
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self.shown_selection: Optional[LatentSelection] = None
         """The object that is shown whatever the viewer's controls say."""
+        self.level: Optional[float] = None
+        """The value whose level set is shown as the surface; None: the surface that the sampler finds."""
         self.step = 0
         """Training steps behind the weights."""
         self._shown_object: Optional[ShownObject] = None
@@ -224,6 +211,18 @@ class GanModel(Model):
         """The generator of the object that is shown."""
         return self.generator_of(self.selection())
 
+    def show_level(self, level: Optional[float]) -> None:
+        """Shows another level set as the surface; None: the sampler's own."""
+        self.level = level
+
+    def still_copy(self) -> "GanModel":
+        """The same weights showing the same object, for work that takes its time while training and viewer go on."""
+        with torch.random.fork_rng():
+            copied: GanModel = self.config.setup(scene_box=self.scene_box, num_train_data=self.num_train_data)
+        copied.load_state_dict(self.state_dict())
+        copied.shown_selection, copied.level, copied.step = self.selection(), self.level, self.step
+        return copied.to(self.device).eval()
+
     def provenance(self, selection: LatentSelection) -> Dict[str, str]:
         """Where an object comes from, for the files that it is written to."""
         made_of = {"seed": str(selection.seed), "truncation": f"{selection.truncation:g}"}
@@ -250,66 +249,12 @@ class GanModel(Model):
         return {"generator": others, **({"mapping": mapping} if mapping else {})}
 
     def latent_of_seed(self, seed: int, appearance_seed: Optional[int] = None) -> Float[Tensor, "1 latent"]:
-        """The latent that belongs to a seed, the same on every device.
+        """See :func:`~gan3d_ns.models.latent_codes.latent_of_seed`."""
+        return latent_of_seed(self.generator.field, seed, appearance_seed).to(self.device)
 
-        Its appearance is that of ``appearance_seed``, where there is one and the latent separates appearance.
-        """
-        field = self.generator.field
-        latent = torch.randn(1, field.latent_dim, generator=torch.Generator().manual_seed(whole_seed(seed)))
-        if appearance_seed is not None and "appearance" in field.latent_parts:
-            part = field.latent_parts["appearance"]
-            latent[:, part] = self.latent_of_seed(appearance_seed)[:, part].to(latent)
-        return latent.to(self.device)
-
-    def saved_codes(self, saved: SavedLatent) -> Float[Tensor, "layer 1 code"]:
-        """The codes of a saved object.
-
-        Raises:
-            UserError: it was saved by another method or other sizes.
-        """
-        field = self.generator.field
-        wanted = len(field.style_layers), field.code_dim
-        if tuple(saved.codes.shape) != wanted:
-            method, (layers, numbers) = saved.metadata.get("method") or "another method", saved.codes.shape
-            raise UserError(
-                f"the latent {saved.name} has {layers} layers of {numbers} numbers (made by {method}), but "
-                f"{self.config.method_name or 'this run'} wants {wanted[0]} of {wanted[1]}; open it with the run that "
-                "it was saved from."
-            )
-        return saved.codes[:, None].to(self.device)
-
-    @torch.no_grad()
     def layer_codes(self, selection: LatentSelection) -> Float[Tensor, "layer 1 code"]:
-        """The code that each layer of the field takes for one object: truncated, interpolated, then mixed.
-
-        Raises:
-            UserError: it is a saved object that does not fit the field.
-        """
-        generator, appearance = self.generator_of(selection), selection.appearance_seed
-        amount, curve, layers = selection.interpolation, selection.curve, len(generator.field.style_layers)
-
-        def codes_of(latent: Float[Tensor, "1 latent"]) -> Float[Tensor, "layer 1 code"]:
-            return generator.codes(latent, selection.truncation).expand(layers, -1, -1)
-
-        def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:
-            return self.saved_codes(saved) if saved else codes_of(self.latent_of_seed(seed, appearance))
-
-        from_seeds = selection.saved is None and selection.second_saved is None
-        if amount > 0.0 and selection.space == "latents" and from_seeds:
-            first, second = (self.latent_of_seed(seed, appearance) for seed in (selection.seed, selection.second_seed))
-            codes = codes_of(between(first, second, amount, curve))
-        else:
-            codes = end(selection.seed, selection.saved)
-            if amount > 0.0:
-                second = end(selection.second_seed, selection.second_saved)
-                # An arc of codes runs around the average object.
-                centre = generator.mean_code if curve == "slerp" else torch.zeros_like(generator.mean_code)
-                codes = centre + between(codes - centre, second - centre, amount, curve)
-        if selection.mixed_seed is not None and selection.mixed_layers:
-            codes, others = codes.clone(), codes_of(self.latent_of_seed(selection.mixed_seed, appearance))
-            taken = [index for index in selection.mixed_layers if index < layers]
-            codes[taken] = others[taken]
-        return codes
+        """See :func:`~gan3d_ns.models.latent_codes.layer_codes`."""
+        return layer_codes(self.generator_of(selection), selection)
 
     @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
@@ -407,7 +352,8 @@ class GanModel(Model):
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
         colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
         nothing = torch.zeros_like(rays.fars)
-        blank = (colour, rays.fars, torch.zeros_like(colour), nothing, nothing, colour)
+        black = torch.zeros_like(colour)
+        blank = (colour, rays.fars, black, nothing, nothing, colour, black, nothing)
         outputs = {name: value.clone() for name, value in zip(OUTPUT_NAMES, blank, strict=True)}
         if valid.any():
             for name, value in self.named_outputs(rays[valid].reshape((1, -1))).items():
@@ -417,7 +363,11 @@ class GanModel(Model):
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
         styles, generator, surface_only = self.current_styles(), self.shown_generator, self.config.surface_only
-        output = generator.render(styles, rays, grid=self.viewing_grid(), surface_only=surface_only)
+        grid = self.viewing_grid()
+        output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
+        if self.level is not None:
+            level_set = generator.level_surface(styles, rays, self.level, grid)
+            output = dataclasses.replace(output, surface_depth=level_set.depth, hit=level_set.hit)
         hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
@@ -434,7 +384,12 @@ class GanModel(Model):
             depth = torch.where(output.hit, output.surface_depth, output.depth)
             world = generator.surface_normals(styles, rays, depth, matter)
             normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
-        # The shell's far, as a ray's own ends at the ball and would draw it into the background of depth pictures.
+        window, skipped = torch.zeros_like(output.rgb), torch.zeros_like(output.rgb[..., :1])
+        if "search_window" in wanted:
+            window = window_picture(generator.sampler, rays, output, *self.shell(rays.origins))
+        if "skipped_space" in wanted and grid is not None:
+            skipped = skipped_share(rays, grid)
+        # The shell's, as a ray's own far ends at the ball and would draw it into the background of depth pictures.
         far = self.shell(rays.origins)[1][..., 0]
         seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
         return {
@@ -444,6 +399,8 @@ class GanModel(Model):
             "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
             "surface_hit": hit.to(output.rgb.dtype),
             "surface_rgb": surface_rgb,
+            "search_window": window,
+            "skipped_space": skipped,
         }
 
     @torch.no_grad()
@@ -467,7 +424,7 @@ class GanModel(Model):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
             return outputs
 
-        return self.guard(render, camera, OUTPUT_NAMES)
+        return self.guard(render, camera, OUTPUT_NAMES, COLOUR_OUTPUTS)
 
     def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """The colour with the accumulation as alpha."""

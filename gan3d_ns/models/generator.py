@@ -19,12 +19,14 @@ from gan3d_ns.model_components.compositing import (
 from gan3d_ns.model_components.geometry import Geometry
 from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, LatentGrid, OccupancyGrid
 from gan3d_ns.model_components.packing import PackedRows, pack_rows
-from gan3d_ns.model_components.ray_samplers import RaySampler
+from gan3d_ns.model_components.ray_samplers import RaySampler, SurfaceWindowSamplerConfig, search_level
 from gan3d_ns.model_components.sampling import points_at, sample_positions
 from gan3d_ns.model_components.surface import SurfaceHits
 
 MEAN_CODE_SAMPLES = 4096
 SMALLEST_SHARE = 1e-6
+LEVEL_SEARCH = SurfaceWindowSamplerConfig(num_coarse_samples=48, num_fine_samples=0)
+"""How a level set is looked for that is not the sampler's own surface."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,18 @@ class Generator(nn.Module):
         values = torch.where(hits.hit, self.geometry.level, FREE_VALUE)[..., None]
         rgb = composite_colour(weights, colours, self.background)
         return composited(rgb, values, weights, hits.depth[..., None], hits)
+
+    def level_surface(
+        self, styles: Styles, rays: RayBundle, level: float, grid: OccupancyGrid | None = None
+    ) -> SurfaceHits:
+        """Where rays first meet values above a level, as a mesh of that level would have it. Without gradient."""
+
+        def geometry_at(positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
+            if isinstance(grid, LatentGrid):
+                return grid.geometry_logits(positions)
+            return self.field.geometry_logits(positions, styles)
+
+        return search_level(LEVEL_SEARCH, level, rays, geometry_at, grid)[-1]
 
     def composite(
         self,

@@ -16,13 +16,19 @@ from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
 from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.object_files import FILE_KINDS, write_object
+from gan3d_ns.metrics.scores import score_measures
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.augmentation import NUM_UNIFORMS, Showing, augmentation_uniforms, diff_augment
 from gan3d_ns.model_components.packing import pack_rows
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
-from gan3d_ns.models.gan_model import GanModel, GanModelConfig
+from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel, GanModelConfig
 from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, StepPlan, images_of
+from gan3d_ns.viewer.export_controls import ExportControls, Write
+from gan3d_ns.viewer.health_panel import HealthPanel
+from gan3d_ns.viewer.prior_panel import PriorPanel
+from gan3d_ns.viewer.surface_controls import SurfaceControls
 
 GRID_PREFIX = "_model.prior_grid."
 LARGEST_PERIODIC_SPREAD_DEG = 90.0
@@ -111,6 +117,15 @@ class GanPipeline(VanillaPipeline):
         # The published estimate starts at 0; ours starts at the prior's mean.
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
+        self.health, self.prior_panel = HealthPanel(), PriorPanel(lambda: self.model.pose_prior)
+        self.score_measures: Dict[str, Tensor] = {}
+        """How the discriminator told the last step's pictures apart, see ``metrics.scores``."""
+        self.surface_controls = SurfaceControls(
+            OUTPUT_NAMES,
+            self.model.generator.geometry.level,
+            self.model.show_level,
+            ExportControls(FILE_KINDS, self.prepare_export),
+        )
         self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
 
     @property
@@ -118,6 +133,11 @@ class GanPipeline(VanillaPipeline):
         model = super().model
         assert isinstance(model, GanModel)
         return model
+
+    def prepare_export(self, kind: str, resolution: int) -> Write:
+        """Copies the shown object; what is returned writes it to a file, see `write_object`."""
+        model = self.model.still_copy()
+        return lambda folder, progress: write_object(model, kind, resolution, folder, progress)
 
     def set_window(self, half_width: float) -> None:
         """Sets the half width of the sampled window, where there is one, for the generator and its average."""
@@ -257,6 +277,7 @@ class GanPipeline(VanillaPipeline):
         penalised = real.requires_grad or fake.requires_grad
         with losses.full_precision(real) if penalised else torch.enable_grad():
             on_real, on_fake = self.discriminator(real, plan.fade), self.discriminator(fake.float(), plan.fade)
+        self.score_measures = score_measures(on_real.score, on_fake.score)
         if config.adversarial == "relativistic":
             adversarial = losses.relativistic_discriminator_loss(on_fake.score, on_real.score)
         else:

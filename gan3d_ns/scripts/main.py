@@ -1,4 +1,4 @@
-"""`gan3d`: meshes, pictures and imports from the command line."""
+"""`gan3d`: meshes, pictures, films and imports from the command line."""
 
 import sys
 import warnings
@@ -15,6 +15,7 @@ from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
 from gan3d_ns.scripts.sample import Sample
+from gan3d_ns.scripts.video import Video
 
 Product = Union[
     Annotated[ExportMesh, tyro.conf.subcommand("mesh")],
@@ -53,6 +54,7 @@ class Import:
 Command = Union[
     Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
+    Annotated[Video, tyro.conf.subcommand("video")],
     Annotated[Import, tyro.conf.subcommand("import")],
 ]
 
@@ -61,10 +63,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     """The console script; without arguments those of the process."""
     # What torch announces to the authors of nerfstudio says nothing to the user of a command.
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence")
     tyro.cli(
         Command,
         prog="gan3d",
-        description="Meshes, sheets of pictures and imported weights for gan3d_ns: see each command's --help.",
+        description="Meshes, sheets of pictures, films and imported weights for gan3d_ns: see each command's --help.",
         args=arguments,
     ).main()  # pyright: ignore
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.model_components.latents import LatentSelection, read_latent
 
 if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
+    from gan3d_ns.model_components.latents import LatentSelection
     from gan3d_ns.models.gan_model import GanModel
     from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 
@@ -19,7 +19,7 @@ class NamedObject:
 
     name: str
     """For its files: seed0003, or the name of its latent's file."""
-    selection: LatentSelection
+    selection: "LatentSelection"
     """What it is made of."""
     metadata: Dict[str, str]
     """Where it comes from, see `GanModel.provenance`."""
@@ -73,6 +73,8 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     Raises:
         UserError: as `ChosenObjects.open`.
     """
+    from gan3d_ns.model_components.latents import LatentSelection, read_latent
+    from gan3d_ns.models.latent_codes import saved_codes
     from gan3d_ns.scripts.runs import config_of, load_run
 
     saved = [read_latent(path) for path in chosen.latents]
@@ -82,8 +84,8 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     config, pipeline, step = load_run(chosen.load_config, chosen.load_step)
     model = pipeline.model
     for latent in saved:
-        model.saved_codes(latent)  # refuses those of other methods before any work
-    selections = [(f"seed{seed:04d}", LatentSelection(seed=seed, truncation=chosen.truncation)) for seed in seeds]
-    selections += [(latent.name, LatentSelection(saved=latent)) for latent in saved]
-    objects = [NamedObject(name, selection, model.provenance(selection)) for name, selection in selections]
+        saved_codes(model.generator.field, latent)  # refuses those of other methods before any work
+    selections = [LatentSelection(seed=seed, truncation=chosen.truncation) for seed in seeds]
+    selections += [LatentSelection(saved=latent) for latent in saved]
+    objects = [NamedObject(selection.name, selection, model.provenance(selection)) for selection in selections]
     return OpenedRun(config, pipeline, step, config_of(chosen.load_config).parent, objects)

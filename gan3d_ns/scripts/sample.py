@@ -2,42 +2,39 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import List, Literal, Optional, Tuple
+from typing import Literal, Optional, Tuple
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.scripts.objects import ChosenObjects, open_objects
 
 NUM_OBJECTS, NUM_MIXED = 16, 5
 
 
 @dataclass
-class Sample:
-    """Write a sheet of pictures: a column for each seed, a row for each yaw.
+class Sample(ChosenObjects):
+    """Write a sheet of pictures: a column for each object, a row for each yaw.
 
-    The yaws are spread over those of the training cameras. With --mix: a row for each shape, a column for each
-    appearance.
+    The yaws are spread over those of the training cameras. With --grid: many objects from one side. With --mix: a row
+    for each shape, a column for each appearance.
     """
 
-    load_config: Path
-    """The run's config.yml."""
-    seeds: Tuple[int, ...] = ()
-    """Which objects; without it the first ones, see num."""
     num: Optional[int] = None
     """How many objects, from seed 0 on: 16 without it, 5 with --mix."""
+    grid: Optional[Tuple[int, int]] = None
+    """ROWS COLUMNS: a contact sheet of so many objects, from seed 0 on or those that are chosen, all from one side."""
     mix: bool = False
     """Every seed's shape (rows) in every seed's appearance (columns), seen from the middle of the training cameras: for
     methods whose latent separates the two, such as graf."""
     yaws: int = 5
     """From how many sides."""
-    truncation: float = 0.7
-    """How far objects may lie from the average one: 0 is the average, 1 the full variety."""
+    yaw_deg: Tuple[float, ...] = ()
+    """From just these sides, in degrees (0 is the front)."""
     resolution: int = 128
     """Side of each picture in pixels."""
     what: Literal["rgb", "depth", "normals"] = "rgb"
     """Colour, distance of the surface (near is white), or world normals as n / 2 + 1/2."""
     output: Path = Path("samples.png")
     """The picture file to write."""
-    load_step: Optional[int] = None
-    """Which checkpoint; without it the newest."""
 
     def main(self) -> None:
         """Writes the sheet and says where it is.
@@ -45,15 +42,7 @@ class Sample:
         Raises:
             UserError: the run cannot be opened, there is nothing to show, or the file cannot be written.
         """
-        num = self.num if self.num is not None else NUM_MIXED if self.mix else NUM_OBJECTS
-        seeds = list(self.seeds) or list(range(num))
-        if not seeds or self.yaws < 1 or self.resolution < 2:
-            raise UserError(
-                f"nothing to show: {len(seeds)} objects from {self.yaws} sides at {self.resolution} pixels; give at "
-                "least 1, 1 and 2."
-            )
-        if self.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise UserError(f"cannot write a picture as {self.output.name!r}: end the name in .png or .jpg")
+        self.require_something_to_show()
 
         import imageio.v3 as imageio
         import torch
@@ -62,32 +51,73 @@ class Sample:
 
         from gan3d_ns.engine.sample_panel import as_grid, panel_yaws_deg, picture, render_selections
         from gan3d_ns.exporter.writers import write_atomically
-        from gan3d_ns.model_components.latents import LatentSelection
-        from gan3d_ns.scripts.runs import load_run
 
-        config, pipeline, step = load_run(self.load_config, self.load_step)
-        model, prior = pipeline.model, pipeline.model.config.pose_prior
+        run = open_objects(self, default_seeds=tuple(range(self.num_seeds)))
+        model, prior = run.model, run.model.config.pose_prior
         if self.mix and not {"shape", "appearance"} <= model.shown_generator.field.latent_parts.keys():
             raise UserError(
-                f"the latent of {config.method_name} does not separate shape and appearance, so there is nothing to "
-                "mix; leave out --mix, or take a run of graf."
+                f"the latent of {run.config.method_name} does not separate shape and appearance, so there is nothing "
+                "to mix; leave out --mix, or take a run of graf."
             )
-        sides: List[Tuple[Optional[int], float]] = [(None, yaw) for yaw in panel_yaws_deg(prior, self.yaws)]
-        if self.mix:
-            sides = [(shape, prior.yaw_mean_deg) for shape in seeds]
-        rows = []
-        for shape, yaw in track(sides, "rendering", console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal):
-            selections = [LatentSelection(seed=seed, truncation=self.truncation) for seed in seeds]
-            if shape is not None:
-                selections = [replace(entry, seed=shape, appearance_seed=entry.seed) for entry in selections]
-            view = render_selections(model, selections, yaw, self.resolution)
-            rows.append(picture(view, prior, self.what))
-        pixels = (as_grid(rows).cpu() * 255.0).round().to(torch.uint8).numpy()
+        selections = [entry.selection for entry in run.objects]
+        middle = prior.yaw_mean_deg
+        yaws = list(self.yaw_deg) or ([middle] if self.grid or self.mix else panel_yaws_deg(prior, self.yaws))
+        rows = [(selections, yaw) for yaw in yaws]
+        shown = f"{len(selections)} objects from {len(yaws)} sides"
+        if self.grid is not None:
+            count, columns = self.grid
+            rows = [(selections[columns * row : columns * (row + 1)], yaws[0]) for row in range(count)]
+            shown = f"{len(selections)} objects in {count} rows of {columns}"
+        elif self.mix:
+            # One row for each shape, in which every other's appearance is worn.
+            wear = [entry.seed for entry in selections]
+            rows = [([replace(shape, appearance_seed=seed) for seed in wear], yaws[0]) for shape in selections]
+            shown = f"{len(selections)} shapes (rows) in {len(selections)} appearances (columns)"
+        columns = max(len(row) for row, _ in rows)
+        empty = 1.0 if self.what == "rgb" and model.config.background == "white" else 0.0
+        cells = []
+        for row, yaw in track(rows, "rendering", console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal):
+            cell = torch.full((columns, self.resolution, self.resolution, 3), empty)
+            if row:
+                view = render_selections(model, row, yaw, self.resolution)
+                cell[: len(row)] = picture(view, prior, self.what).cpu()
+            cells.append(cell)
+        pixels = (as_grid(cells) * 255.0).round().to(torch.uint8).numpy()
         write_atomically(self.output, imageio.imwrite("<bytes>", pixels, extension=self.output.suffix))
-        shown = f"{len(seeds)} objects from {self.yaws} sides"
-        if self.mix:
-            shown = f"{len(seeds)} shapes (rows) in {len(seeds)} appearances (columns)"
         CONSOLE.print(
-            f"{self.output}: {shown}, {pixels.shape[1]}x{pixels.shape[0]} pixels, step {step}",
+            f"{self.output}: {shown}, {pixels.shape[1]}x{pixels.shape[0]} pixels, step {run.step}",
             soft_wrap=True,
         )
+
+    @property
+    def num_seeds(self) -> int:
+        """How many objects are shown where none are named."""
+        if self.grid is not None:
+            return self.grid[0] * self.grid[1]
+        return self.num if self.num is not None else NUM_MIXED if self.mix else NUM_OBJECTS
+
+    def require_something_to_show(self) -> None:
+        """Refuses what contradicts itself, before the run is opened.
+
+        Raises:
+            UserError: with the settings to change.
+        """
+        seeds = len(self.seeds or ()) + len(self.latents) or self.num_seeds
+        sides = len(self.yaw_deg) or self.yaws
+        if seeds < 1 or sides < 1 or self.resolution < 2:
+            raise UserError(
+                f"nothing to show: {seeds} objects from {sides} sides at {self.resolution} pixels; give at least 1, 1 "
+                "and 2."
+            )
+        if self.grid is not None:
+            rows, columns = self.grid
+            if min(rows, columns) < 1 or seeds > rows * columns:
+                raise UserError(f"{seeds} objects do not fit into {rows} rows of {columns}; give a larger --grid.")
+        one_side = "--grid" if self.grid is not None else "--mix" if self.mix else None
+        if one_side is not None and len(self.yaw_deg) > 1:
+            raise UserError(f"{one_side} shows objects from one side and got {len(self.yaw_deg)}; give one --yaw-deg.")
+        if self.mix and (self.grid is not None or self.latents):
+            other = "--grid" if self.grid is not None else "--latents"
+            raise UserError(f"--mix lays out shapes and appearances of seeds; leave out {other}.")
+        if self.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise UserError(f"cannot write a picture as {self.output.name!r}: end the name in .png or .jpg")

@@ -1,30 +1,42 @@
-"""Which object the viewer shows: seed, appearance, truncation, and the way to a second seed."""
+"""The Generator panel: seed, appearance, truncation, weights, the way to a second object, mixed layers, files."""
 
 from __future__ import annotations
 
 import math
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Optional, get_args
 
 from nerfstudio.viewer.viewer_elements import (
     ViewerButton,
     ViewerCheckbox,
     ViewerControl,
+    ViewerDropdown,
     ViewerElement,
     ViewerNumber,
     ViewerSlider,
 )
 
-from gan3d_ns.model_components.latents import LatentSelection, whole_seed
+from gan3d_ns.model_components.latents import Curve, LatentSelection, SavedLatent, Space, whole_seed
+from gan3d_ns.viewer.latent_files import Check, Encode, LatentFiles
+from gan3d_ns.viewer.player import Player
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
-FOLDER = "Generated object"
+FOLDER = "Generator"
 RANDOM_SEEDS = 10_000
 FOLDER_OFFSET = 0.5
 """nerfstudio numbers the panel's entries 0, 1, 2...: the folder goes between the statistics and the tabs, where it is
 seen without scrolling and from every tab."""
+
+Weights = Literal["average", "in training"]
+WAYS: dict[str, tuple[Space, Curve]] = {
+    "styles, line": ("codes", "linear"),
+    "styles, arc": ("codes", "slerp"),
+    "latents, line": ("latents", "linear"),
+    "latents, arc": ("latents", "slerp"),
+}
+"""What the way from A to B can be."""
 
 
 def finite(value: Any, fallback: float) -> float:
@@ -36,6 +48,11 @@ def finite(value: Any, fallback: float) -> float:
     return number if math.isfinite(number) else fallback
 
 
+def nothing_to_encode(_: LatentSelection) -> bytes:
+    """Stands where no model is."""
+    raise NotImplementedError("these controls belong to no model")
+
+
 class LatentControls(ViewerControl):
     """A folder of its own in the viewer's panel; without a viewer the controls hold their start values.
 
@@ -43,11 +60,25 @@ class LatentControls(ViewerControl):
         seed: the first object.
         truncation: where its slider starts.
         separates_appearance: whether shape and appearance can have seeds of their own.
+        style_layers: names of the layers that can take another object's code.
+        encode: makes the content of a latent's file.
+        check: refuses loaded latents that the model cannot show.
     """
 
-    def __init__(self, seed: int, truncation: float, separates_appearance: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        truncation: float,
+        separates_appearance: bool = False,
+        style_layers: tuple[str, ...] = (),
+        encode: Encode = nothing_to_encode,
+        check: Check = bool,
+    ) -> None:
         self.start_truncation = truncation
         self.separates_appearance = separates_appearance
+        self.saved: Optional[SavedLatent] = None
+        self.player = Player(self.move_to)
+        self.files = LatentFiles(encode, check, self.selection, self.show_saved)
         self.own_appearance = ViewerCheckbox(
             "Other appearance", False, cb_hook=self.redraw, hint="Keep the shape of the seed, in the colours of another"
         )
@@ -55,7 +86,7 @@ class LatentControls(ViewerControl):
             "Appearance seed", whole_seed(seed), cb_hook=self.redraw, hint="Whose colours, where that is switched on"
         )
         self.seed = ViewerNumber(
-            "Seed", whole_seed(seed), cb_hook=self.redraw, hint="Every whole number is another object"
+            "Seed", whole_seed(seed), cb_hook=self.choose_seed, hint="Every whole number is another object"
         )
         self.random = ViewerButton("Random", cb_hook=self.press_random)
         self.truncation = ViewerSlider(
@@ -67,43 +98,106 @@ class LatentControls(ViewerControl):
             cb_hook=self.redraw,
             hint="0 is the average object, 1 the full variety",
         )
+        self.weights = ViewerDropdown[Weights](
+            "Weights",
+            "average",
+            list(get_args(Weights)),
+            cb_hook=self.redraw,
+            hint="The moving average of the training's weights, or the weights themselves",
+        )
         self.second_seed = ViewerNumber(
-            "Second seed", whole_seed(seed + 1), cb_hook=self.redraw, hint="Where the interpolation leads"
+            "Second seed", whole_seed(seed + 1), cb_hook=self.redraw, hint="B, where the interpolation leads"
         )
         self.interpolation = ViewerSlider(
-            "Interpolation", 0.0, 0.0, 1.0, 0.01, cb_hook=self.redraw, hint="0 is the first seed, 1 the second"
+            "Interpolation", 0.0, 0.0, 1.0, 0.01, cb_hook=self.redraw, hint="0 is A, the object above; 1 is B"
         )
+        self.way = ViewerDropdown(
+            "Way", next(iter(WAYS)), list(WAYS), cb_hook=self.redraw, hint="Between what, and on a line or an arc"
+        )
+        self.play = ViewerCheckbox("Play A - B", False, cb_hook=self.press_play, hint="Go to B and back, for ever")
+        self.mixed_seed = ViewerNumber(
+            "Mixed seed", whole_seed(seed + 2), cb_hook=self.redraw, hint="Whose style the layers below take"
+        )
+        self.mixed_layers = [ViewerCheckbox(name, False, cb_hook=self.redraw) for name in style_layers]
 
     @property
-    def elements(self) -> list[ViewerElement]:
-        """The controls in the order of the panel."""
+    def folders(self) -> dict[str, list[ViewerElement]]:
+        """The controls by folder, in the order of the panel; the first folder holds the others."""
         appearance = [self.own_appearance, self.appearance_seed] if self.separates_appearance else []
-        return [self.seed, self.random, *appearance, self.truncation, self.second_seed, self.interpolation]
+        return {
+            FOLDER: [self.seed, self.random, *appearance, self.truncation, self.weights],
+            "Interpolation A - B": [self.second_seed, self.interpolation, self.play, self.way],
+            "Style mixing": [self.mixed_seed, *self.mixed_layers] if self.mixed_layers else [],
+        }
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
-        with self.viser_server.gui.add_folder(FOLDER, order=viewer.stats_markdown.order + FOLDER_OFFSET):
-            for element in self.elements:
+        gui = self.viser_server.gui
+        (_, first), *others = self.folders.items()
+        with gui.add_folder(FOLDER, order=viewer.stats_markdown.order + FOLDER_OFFSET):
+            for element in first:
                 element.install(self.viser_server)
+            for label, elements in others:
+                if elements:
+                    with gui.add_folder(label, expand_by_default=False):
+                        for element in elements:
+                            element.install(self.viser_server)
+            self.files.install(viewer)
 
-    def redraw(self, _: ViewerElement) -> None:
+    def redraw(self, _: Optional[ViewerElement] = None) -> None:
         """Asks the viewer, if there is one, for new pictures."""
         if hasattr(self, "viewer"):
             self.viewer._trigger_rerender()
+
+    def choose_seed(self, element: Optional[ViewerElement] = None) -> None:
+        """A seed takes the place of a loaded latent."""
+        if self.saved is not None:
+            self.saved = None
+            self.files.say("")
+        self.redraw(element)
 
     def press_random(self, button: ViewerButton) -> None:
         """Jumps to a seed that nobody chose, all of it. Leaves the random numbers of a training alone."""
         self.interpolation.value = 0.0
         self.seed.value = secrets.randbelow(RANDOM_SEEDS)
-        self.redraw(button)
+        self.choose_seed(button)
+
+    def press_play(self, checkbox: ViewerCheckbox) -> None:
+        """Starts or pauses the way to the second object and back."""
+        if checkbox.value:
+            self.player.play(min(max(finite(self.interpolation.value, 0.0), 0.0), 1.0))
+        else:
+            self.player.pause()
+
+    def move_to(self, amount: float) -> None:
+        """Moves the slider."""
+        if hasattr(self, "viewer") and not self.viewer.viser_server.get_clients():
+            return  # nobody is looking
+        self.interpolation.value = round(amount, 2)
+        if self.interpolation.gui_handle is None:
+            self.redraw()
+
+    def show_saved(self, saved: SavedLatent) -> None:
+        """Shows a latent from a file, until another seed is chosen."""
+        self.saved = saved
+        self.interpolation.value = 0.0
+        self.redraw()
 
     def selection(self) -> LatentSelection:
         """What the controls say now; odd values are read as the nearest sensible ones."""
         other = self.separates_appearance and bool(self.own_appearance.value)
+        space, curve = WAYS.get(self.way.value, next(iter(WAYS.values())))
+        mixed = tuple(index for index, element in enumerate(self.mixed_layers) if element.value)
         return LatentSelection(
             seed=whole_seed(self.seed.value),
             second_seed=whole_seed(self.second_seed.value),
             interpolation=min(max(finite(self.interpolation.value, 0.0), 0.0), 1.0),
             truncation=finite(self.truncation.value, self.start_truncation),
             appearance_seed=whole_seed(self.appearance_seed.value) if other else None,
+            space=space,
+            curve=curve,
+            mixed_seed=whole_seed(self.mixed_seed.value) if mixed else None,
+            mixed_layers=mixed,
+            raw_weights=self.weights.value == "in training",
+            saved=self.saved,
         )

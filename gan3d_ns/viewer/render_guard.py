@@ -42,7 +42,11 @@ class RenderGuard(ViewerControl):
         self.report = self.viser_server.gui.add_markdown("", order=order, visible=False)
 
     def __call__(
-        self, render: Callable[[], dict[str, Tensor]], camera: Cameras, output_names: tuple[str, ...]
+        self,
+        render: Callable[[], dict[str, Tensor]],
+        camera: Cameras,
+        output_names: tuple[str, ...],
+        colour_outputs: tuple[str, ...] = ("rgb",),
     ) -> dict[str, Tensor]:
         """The result of ``render``, or in a viewer a picture of the fault with the same outputs.
 
@@ -50,6 +54,7 @@ class RenderGuard(ViewerControl):
             render: makes the outputs, "height width channel" each.
             camera: the single camera that is rendered.
             output_names: the outputs that the viewer offers.
+            colour_outputs: those of them that have three channels.
         """
         if viewer_of_this_thread() is None:
             return render()
@@ -63,7 +68,7 @@ class RenderGuard(ViewerControl):
             if message != self.fault:
                 CONSOLE.print_exception()
                 self.show(message)
-            return fault_picture(camera, output_names, message)
+            return fault_picture(camera, output_names, colour_outputs, message)
         if self.fault:
             self.show("")
         return outputs
@@ -77,7 +82,9 @@ class RenderGuard(ViewerControl):
             self.report.visible = bool(message)
 
 
-def fault_picture(camera: Cameras, output_names: tuple[str, ...], message: str) -> dict[str, Tensor]:
+def fault_picture(
+    camera: Cameras, output_names: tuple[str, ...], colour_outputs: tuple[str, ...], message: str
+) -> dict[str, Tensor]:
     """Outputs of the camera's size: dark red with the message for colours, zeros for the others."""
     height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
     picture = Image.new("RGB", (width, height), FAULT_COLOUR)
@@ -86,4 +93,4 @@ def fault_picture(camera: Cameras, output_names: tuple[str, ...], message: str) 
         ImageDraw.Draw(picture).multiline_text((2 * CHARACTER_WIDTH, height // 3), "\n".join(lines), fill=TEXT_COLOUR)
     colour = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0).to(camera.device)
     scalar = torch.zeros(height, width, 1, device=camera.device)
-    return {name: colour if name in ("rgb", "normals", "surface_rgb") else scalar for name in output_names}
+    return {name: colour if name in colour_outputs else scalar for name in output_names}

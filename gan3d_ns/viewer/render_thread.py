@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +19,7 @@ OPEN_DEPTH = 16.0
 """Depth of the open background in world units: about the farthest that viser can encode (167.77 of its own units)."""
 OPAQUE = 0.5
 """Rays with less accumulation show the background."""
+_ASKED: ContextVar[frozenset[str] | None] = ContextVar("asked", default=None)
 
 
 def viewer_of_this_thread() -> Viewer | None:
@@ -26,11 +30,24 @@ def viewer_of_this_thread() -> Viewer | None:
     return thread.viewer if isinstance(thread, RenderStateMachine) else None
 
 
+@contextmanager
+def asking_for(names: Iterable[str]) -> Iterator[None]:
+    """What is rendered inside has these outputs; others may stay blank, which saves the time that they cost."""
+    token = _ASKED.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
+
+
 def wanted_outputs(names: tuple[str, ...]) -> frozenset[str]:
     """Those of ``names`` that someone will look at: in a viewer the shown ones, anywhere else all.
 
-    The first of ``names`` is what a viewer shows before anyone chooses.
+    The first of ``names`` is what a viewer shows before anyone chooses. Inside of `asking_for` they are what is asked.
     """
+    asked = _ASKED.get()
+    if asked is not None:
+        return asked & frozenset(names)
     viewer = viewer_of_this_thread()
     if viewer is None:
         return frozenset(names)

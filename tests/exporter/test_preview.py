@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from gan3d_ns.exporter.mesh import MeshExtractionConfig, extract_mesh
-from gan3d_ns.exporter.preview import render_mesh_preview
+from gan3d_ns.exporter.mesh import Mesh, MeshExtractionConfig, extract_mesh
+from gan3d_ns.exporter.preview import read_texture, render_mesh_preview
 
 pytest.importorskip("open3d")
 
@@ -77,3 +77,21 @@ def test_a_mesh_without_colours_or_normals_is_shown_as_clay(ball):
     bare = type(ball)(vertices=ball.vertices, faces=ball.faces)
     preview = render_mesh_preview(bare, FRONT, FOV_DEG, 16)
     assert np.array_equal(preview.rgb, preview.shaded)
+
+
+def test_texture_reads_are_exact_at_centres_and_linear_between():
+    texture = np.uint8([[[0] * 3, [100] * 3], [[200] * 3, [240] * 3]])
+    places = np.array([[0.25, 0.25], [0.75, 0.25], [0.5, 0.25], [0.25, 0.5], [0.5, 0.5], [0.0, 0.0], [1.0, 1.0]])
+    found = read_texture(texture, places) * 255
+    np.testing.assert_allclose(found[:, 0], [0, 100, 50, 100, 135, 0, 240], atol=1e-9)
+
+
+def test_a_texture_shows_upright():
+    """A square that faces +z with a picture of four colours on it: texture row 0 is up."""
+    vertices = np.float32([[-0.05, 0.05, 0], [0.05, 0.05, 0], [0.05, -0.05, 0], [-0.05, -0.05, 0]])
+    uvs = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])
+    texture = np.uint8([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]]).repeat(8, 0).repeat(8, 1)
+    mesh = Mesh(vertices=vertices, faces=np.array([[0, 2, 1], [0, 3, 2]]), uvs=uvs, texture=texture)
+    rgb = render_mesh_preview(mesh, FRONT, FOV_DEG, 32, background=(0.0, 0.0, 0.0)).rgb
+    np.testing.assert_allclose([rgb[11, 11], rgb[11, 20]], [[1, 0, 0], [0, 1, 0]], atol=1e-6)
+    np.testing.assert_allclose([rgb[20, 11], rgb[20, 20]], [[0, 0, 1], [1, 1, 1]], atol=1e-6)

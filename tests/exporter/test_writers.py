@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
 import numpy as np
 import pytest
-import trimesh
+from mesh_files import read_mesh, read_with_trimesh
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.gltf import srgb_to_linear
 from gan3d_ns.exporter.mesh import Mesh, normals_from_faces
-from gan3d_ns.exporter.writers import MESH_SUFFIXES, srgb_to_linear, write_mesh
+from gan3d_ns.exporter.writers import MESH_SUFFIXES, require_folder, write_mesh
 
 METADATA = {"method": "gof-gan", "seed": "7", "checkpoint": "step 2\nsecond line", "author": "Ælfric"}
 
@@ -23,11 +25,6 @@ def mesh():
     faces = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]])
     colours = np.random.default_rng(0).random((6, 3)).astype(np.float32)
     return Mesh(vertices=axes, faces=faces, normals=normals_from_faces(axes, faces), colours=colours)
-
-
-def read_with_trimesh(path):
-    loaded = trimesh.load(path, process=False, maintain_order=True)
-    return next(iter(loaded.geometry.values())) if isinstance(loaded, trimesh.Scene) else loaded
 
 
 def glb_document(path):
@@ -65,6 +62,76 @@ def test_open3d_reads_back_what_was_written(mesh, tmp_path, suffix):
     assert np.array_equal(np.asarray(read.triangles), mesh.faces)
     expected = srgb_to_linear(mesh.colours) if suffix == ".glb" else mesh.colours
     np.testing.assert_allclose(np.asarray(read.vertex_colors), expected, atol=0.51 / 255)
+
+
+@pytest.fixture
+def textured(mesh):
+    """The octahedron with a picture around it; its last vertex reads the lower right corner."""
+    uvs = np.float32([[0.1, 0.2], [0.3, 0.4], [0.9, 0.1], [0.5, 0.6], [0.7, 0.2], [1.0, 1.0]])
+    picture = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return dataclasses.replace(mesh, colours=None, uvs=uvs, texture=picture)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_trimesh_reads_back_the_texture(textured, tmp_path, suffix):
+    read = read_mesh(write_mesh(textured, tmp_path / f"new folder/my object{suffix}", METADATA))
+    np.testing.assert_array_equal(read.faces, textured.faces)
+    np.testing.assert_allclose(read.vertices, textured.vertices, atol=1e-6)
+    np.testing.assert_allclose(read.normals, textured.normals, atol=1e-5)
+    np.testing.assert_allclose(read.uvs, textured.uvs, atol=1e-6)
+    np.testing.assert_array_equal(read.texture, textured.texture)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_open3d_reads_back_the_texture(textured, tmp_path, suffix):
+    open3d = pytest.importorskip("open3d")
+    model = open3d.io.read_triangle_model(str(write_mesh(textured, tmp_path / f"object{suffix}")))
+    (part,), (material,) = model.meshes, model.materials
+    np.testing.assert_allclose(
+        np.asarray(part.mesh.vertices)[np.asarray(part.mesh.triangles)], textured.vertices[textured.faces], atol=1e-6
+    )
+    # Open3D keeps three coordinates for each face, upwards in both formats or downwards in both.
+    uvs = np.asarray(part.mesh.triangle_uvs)
+    expected = textured.uvs[textured.faces.ravel()]
+    assert min(np.abs(uvs - expected).max(), np.abs(uvs * [1, -1] + [0, 1] - expected).max()) < 1e-6
+    np.testing.assert_array_equal(np.asarray(material.albedo_img)[..., :3], textured.texture)
+
+
+def test_obj_names_its_material_and_picture_without_spaces(textured, tmp_path):
+    path = write_mesh(textured, tmp_path / "my object.obj", METADATA)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["my object.obj", "my_object.mtl", "my_object.png"]
+    lines = path.read_text().splitlines()
+    assert "mtllib my_object.mtl" in lines and "usemtl object" in lines
+    material = (tmp_path / "my_object.mtl").read_text()
+    assert "newmtl object" in material and "map_Kd my_object.png" in material
+    assert "# method: gof-gan" in material
+
+
+def test_ply_refuses_a_texture(textured, tmp_path):
+    with pytest.raises(UserError, match=r"vertex colours and no texture; write object\.glb or object\.obj"):
+        write_mesh(textured, tmp_path / "object.ply")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_of_three_files_leaves_the_old_three(textured, tmp_path):
+    path = write_mesh(textured, tmp_path / "object.obj")
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    path.unlink()
+    path.mkdir()  # the last file cannot be put in its place, and none of the others may have changed before
+    other = dataclasses.replace(textured, texture=255 - textured.texture)
+    with pytest.raises(UserError, match="cannot write"):
+        write_mesh(other, path)
+    path.rmdir()
+    assert (tmp_path / "object.png").read_bytes() == before["object.png"]
+    assert (tmp_path / "object.mtl").read_bytes() == before["object.mtl"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence_before_the_work(tmp_path):
+    assert require_folder(tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write into .*file/meshes: .*choose another folder"):
+        require_folder(tmp_path / "file" / "meshes")
 
 
 @pytest.mark.parametrize("suffix", MESH_SUFFIXES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gan3d_ns.metrics.geometry_health import geometry_health, relief
+from gan3d_ns.metrics.geometry_health import geometry_health, occupied_fraction, relief
 
 
 def bowl(height: float, side: int = 32) -> torch.Tensor:
@@ -53,3 +53,28 @@ def test_a_hollow_object_before_a_wall_is_hollow() -> None:
     wall = (axis[:, None].square() + axis.square()).sqrt() > 0.85
     depth[:, wall] = 1.1
     assert geometry_health(depth, hit).hollow_fraction == 1.0
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.8, 2.0])
+def test_the_occupied_fraction_of_a_ball_is_its_volume(radius: float) -> None:
+    """A ball in the middle of a box that is not a cube, clipped by it where it is larger; two objects at once."""
+    box = torch.tensor([[-1.0, -0.5, -1.0], [1.0, 0.5, 3.0]])
+    level = 0.2
+
+    def geometry_at(points: torch.Tensor) -> torch.Tensor:
+        inside = level + radius - (points - torch.tensor([0.0, 0.0, 1.0])).norm(dim=-1)
+        return torch.cat((inside, torch.full_like(inside, level - 1.0)))
+
+    axes = [torch.linspace(float(low), float(high), 80) for low, high in box.T]
+    lattice = torch.cartesian_prod(*axes)[None]
+    expected = float((geometry_at(lattice) > level).float().mean())
+    if radius == 0.3:
+        assert expected == pytest.approx(4.0 / 3.0 * torch.pi * radius**3 / 8.0 / 2.0, rel=0.05)
+    found = occupied_fraction(geometry_at, level, box, torch.Generator().manual_seed(0), num_points=20_000)
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_full_and_empty_boxes() -> None:
+    box, randomness = torch.tensor([[-1.0] * 3, [1.0] * 3]), torch.Generator().manual_seed(0)
+    assert occupied_fraction(lambda points: points[..., 0] + 5.0, 0.0, box, randomness) == 1.0
+    assert occupied_fraction(lambda points: points[..., 0] - 5.0, 0.0, box, randomness) == 0.0

@@ -29,12 +29,65 @@ def test_a_column_belongs_to_its_seed(tiny_run: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(imageio.imread(together)[:, 12:], imageio.imread(alone))
 
 
+def test_the_sides_can_be_named(tiny_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sides.png"
+
+    def sheet(*yaw_deg: float) -> np.ndarray:
+        Sample(load_config=tiny_run, num=1, yaw_deg=yaw_deg, resolution=12, output=path).main()
+        return imageio.imread(path)
+
+    both = sheet(-20.0, 15.5)
+    assert both.shape == (2 * 12, 12, 3)
+    np.testing.assert_array_equal(both, np.concatenate((sheet(-20.0), sheet(15.5))))
+    assert (both[:12] != both[12:]).any()
+
+
+def test_a_grid_shows_many_objects_from_one_side(tiny_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grid.png"
+
+    def sheet(**settings) -> np.ndarray:
+        Sample(load_config=tiny_run, resolution=12, truncation=1.0, output=path, **settings).main()
+        return imageio.imread(path)
+
+    row = sheet(num=6, yaw_deg=(0.0,))
+    grid = sheet(grid=(2, 3))
+    assert grid.shape == (2 * 12, 3 * 12, 3)
+    np.testing.assert_array_equal(np.concatenate((grid[:12], grid[12:]), axis=1), row)
+    some = sheet(grid=(3, 2), seeds=(4, 1, 5), what="normals")
+    assert some.shape == (3 * 12, 2 * 12, 3)
+    assert (some[12:, 12:] == 0).all() and (some[24:] == 0).all(), "places without an object stay empty"
+    assert some[12:24, :12].any()
+
+
+def test_saved_objects_stand_beside_seeds(tiny_run: Path, tmp_path: Path) -> None:
+    from gan3d_ns.model_components.latents import LatentSelection, encode_latent
+    from gan3d_ns.models.latent_codes import layer_codes
+    from gan3d_ns.scripts.runs import load_run
+
+    _, pipeline, _ = load_run(tiny_run)
+    codes = layer_codes(pipeline.model.generator_ema, LatentSelection(seed=5))[:, 0]
+    saved, path = tmp_path / "kept.safetensors", tmp_path / "sheet.png"
+    saved.write_bytes(encode_latent(codes, {"method": "gof-gan-tiny"}))
+
+    def sheet(**settings) -> np.ndarray:
+        Sample(load_config=tiny_run, resolution=12, yaws=2, truncation=1.0, output=path, **settings).main()
+        return imageio.imread(path)
+
+    np.testing.assert_array_equal(sheet(seeds=(2,), latents=(saved,)), sheet(seeds=(2, 5)))
+    np.testing.assert_array_equal(sheet(latents=(saved,)), sheet(seeds=(5,)))
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"num": 0}, "nothing to show: 0 objects"),
         ({"yaws": 0}, "nothing to show: .* from 0 sides"),
         ({"resolution": 1}, "at 1 pixels"),
+        ({"grid": (2, 0)}, "nothing to show: 0 objects"),
+        ({"grid": (1, 2), "seeds": (1, 2, 3)}, "3 objects do not fit into 1 rows of 2"),
+        ({"grid": (1, 2), "yaw_deg": (1.0, 2.0)}, "--grid shows objects from one side and got 2"),
+        ({"grid": (1, 2), "mix": True}, "leave out --grid"),
+        ({"latents": (Path("one.safetensors"),), "mix": True}, "leave out --latents"),
         ({"output": Path("samples.tiff")}, r"end the name in \.png or \.jpg"),
         ({"output": Path("/proc/samples.png"), "num": 1, "yaws": 1, "resolution": 4}, "cannot write"),
     ],

@@ -68,6 +68,67 @@ class Browser:
         found = f"[...document.querySelectorAll('button')].find(e => e.innerText.trim() === {json.dumps(label)})"
         return bool(self.evaluate(f"(e => e ? (e.click(), true) : false)({found})"))
 
+    def unfold(self, label: str) -> bool:
+        """Opens or closes the folder with this title; returns whether there is one."""
+        found = (
+            "[...document.querySelectorAll('div')].filter(e => e.childElementCount <= 2 && e.innerText.trim() === "
+            f"{json.dumps(label)}).pop()"
+        )
+        return bool(self.evaluate(f"(e => e ? (e.click(), true) : false)({found})"))
+
+    def place_of(self, label: str, kind: str) -> tuple[float, float] | None:
+        """The middle of the control (a CSS selector) that stands beside a label, in pixels of the page."""
+        script = f"""(() => {{
+            const named = e => e.childElementCount === 0 && e.textContent.trim() === {json.dumps(label)};
+            for (let e = [...document.querySelectorAll('label, span, div')].find(named); e; e = e.parentElement) {{
+                const control = e.querySelector({json.dumps(kind)});
+                if (control) {{
+                    control.scrollIntoView({{block: 'center'}});
+                    const box = control.getBoundingClientRect();
+                    return [box.x + box.width / 2, box.y + box.height / 2];
+                }}
+            }}
+            return null;
+        }})()"""
+        place = self.evaluate(script)
+        return None if place is None else (place[0], place[1])
+
+    def click(self, x: float, y: float) -> None:
+        """A click with the left button."""
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def key(self, name: str, code: int, times: int = 1) -> None:
+        """Presses a key some times."""
+        for _ in range(times):
+            for kind in ("rawKeyDown", "keyUp"):
+                self.command("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
+    def slide(self, label: str, steps: int) -> bool:
+        """Moves the slider beside a label by some of its steps, to the left if negative."""
+        place = self.place_of(label, "[role=slider]")
+        if place is None:
+            return False
+        self.click(*place)
+        self.key(*(("ArrowLeft", 37) if steps < 0 else ("ArrowRight", 39)), times=abs(steps))
+        return True
+
+    def choose(self, label: str, option: str) -> bool:
+        """Picks an option of the drop-down list beside a label; returns whether it is there."""
+        place = self.place_of(label, "input")
+        if place is None:
+            return False
+        self.click(*place)
+        found = (
+            f"[...document.querySelectorAll('[role=option]')].find(e => e.innerText.trim() === {json.dumps(option)})"
+        )
+        end = time.monotonic() + 5.0
+        while time.monotonic() < end:
+            if self.evaluate(f"(e => e ? (e.click(), true) : false)({found})"):
+                return True
+            time.sleep(0.2)
+        return False
+
     def drag(self, start: tuple[int, int], end: tuple[int, int], steps: int = 8) -> None:
         """Moves the mouse with its left button down, in pixels of the page."""
         points = np.linspace(start, end, steps)

@@ -13,6 +13,7 @@ from nerfstudio.viewer_legacy.server.viewer_utils import IOChangeException
 from gan3d_ns.viewer.render_guard import RenderGuard, fault_picture
 
 NAMES = ("rgb", "depth", "normals")
+COLOURS = ("rgb", "normals")
 
 
 class RenderThread(RenderStateMachine):
@@ -55,7 +56,7 @@ def test_outside_of_a_viewer_faults_are_raised():
 
 def test_in_a_viewer_a_fault_is_a_picture_with_all_outputs_and_goes_when_it_is_gone():
     guard, good = RenderGuard(), {"rgb": torch.zeros(1)}
-    outputs = in_render_thread(lambda: guard(failing, camera(), NAMES))
+    outputs = in_render_thread(lambda: guard(failing, camera(), NAMES, COLOURS))
     assert tuple(outputs) == NAMES
     assert outputs["rgb"].shape == (120, 160, 3)
     assert outputs["depth"].shape == (120, 160, 1)
@@ -87,7 +88,7 @@ def test_interrupts_pass():
 @pytest.mark.parametrize("size", [(1, 1), (30, 40), (640, 480)])
 def test_fault_pictures_fit_any_size(size):
     width, height = size
-    outputs = fault_picture(camera(width, height), NAMES, "word " * 200)
+    outputs = fault_picture(camera(width, height), NAMES, COLOURS, "word " * 200)
     assert outputs["normals"].shape == (height, width, 3)
     assert outputs["rgb"].min() >= 0.0
     assert outputs["rgb"].max() <= 1.0

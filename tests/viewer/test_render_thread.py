@@ -7,7 +7,7 @@ import types
 import torch
 from nerfstudio.viewer.render_state_machine import RenderStateMachine
 
-from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
+from gan3d_ns.viewer.render_thread import asking_for, open_background, viewer_of_this_thread, wanted_outputs
 
 NAMES = ("rgb", "depth", "normals")
 
@@ -33,6 +33,16 @@ def panel(shown: str, split: bool = False, beside: str = "not set"):
 
 def test_outside_of_a_viewer_all_outputs_are_wanted():
     assert viewer_of_this_thread() is None
+    assert wanted_outputs(NAMES) == set(NAMES)
+
+
+def test_outputs_can_be_asked_for():
+    with asking_for(["normals", "unknown"]):
+        assert wanted_outputs(NAMES) == {"normals"}
+        with asking_for([]):
+            assert wanted_outputs(NAMES) == set()
+        assert wanted_outputs(NAMES) == {"normals"}
+        assert seen_by(panel("depth")) == {"depth"}, "a viewer's own threads are not meant"
     assert wanted_outputs(NAMES) == set(NAMES)
 
 

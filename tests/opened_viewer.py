@@ -1,4 +1,4 @@
-"""nerfstudio's viewer in this process on a small random model, and a client that speaks viser's protocol."""
+"""nerfstudio's viewer in this process, and a client that speaks viser's protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,14 +53,18 @@ class OpenedViewer:
     """A running viewer and what it was opened on."""
 
     viewer: Viewer
-    model: GanModel
+    pipeline: GanPipeline
     port: int
+
+    @property
+    def model(self) -> GanModel:
+        return self.pipeline.model
 
 
 @contextmanager
-def opened_viewer(folder: Path, max_res: int = 64) -> Iterator[OpenedViewer]:
-    """The viewer as ns-viewer opens it, ready for clients."""
-    pipeline, port = small_pipeline(), free_port()
+def opened_viewer(folder: Path, max_res: int = 64, pipeline: GanPipeline | None = None) -> Iterator[OpenedViewer]:
+    """The viewer as ns-viewer opens it, ready for clients; on a small random model where no pipeline is given."""
+    pipeline, port = pipeline or small_pipeline(), free_port()
     pipeline.eval()
     viewer = Viewer(
         ViewerConfig(websocket_port=port, websocket_host="127.0.0.1"),
@@ -72,7 +76,7 @@ def opened_viewer(folder: Path, max_res: int = 64) -> Iterator[OpenedViewer]:
     try:
         viewer.control_panel._max_res.value = max_res
         viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
-        yield OpenedViewer(viewer, pipeline.model, port)
+        yield OpenedViewer(viewer, pipeline, port)
     finally:
         threads = list(viewer.render_statemachines.values())
         for thread in threads:
@@ -92,6 +96,8 @@ class Client:
     panel: dict[str, dict[str, Any]] = field(default_factory=dict)
     frusta: list[dict[str, Any]] = field(default_factory=list)
     moves: list[dict[str, Any]] = field(default_factory=list)
+    scene: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was last said about each thing in the scene, by its name."""
 
     def send(self, **message: Any) -> None:
         self.socket.send(msgspec.msgpack.encode(message))
@@ -123,6 +129,8 @@ class Client:
 
     def take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
+        if "name" in message:
+            self.scene.setdefault(message["name"], {}).update(message)
         if kind == "BackgroundImageMessage":
             self.pictures.append(np.asarray(Image.open(io.BytesIO(message["rgb_bytes"])), dtype=np.float32) / 255.0)
             if message["depth_bytes"]:
@@ -144,7 +152,18 @@ class Client:
 
     def set(self, label: str, value: Any) -> None:
         """What a browser sends when someone uses a control; a button is pressed by setting it to True."""
-        self.send(type="GuiUpdateMessage", id=self.entry(label)["id"], updates={"value": value})
+        entry = self.entry(label)
+        if "value" in entry:
+            entry["value"] = value  # the server tells other browsers, not the one that it has from
+        self.send(type="GuiUpdateMessage", id=entry["id"], updates={"value": value})
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> None:
+        """Reads messages until something has come true."""
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {PATIENCE_S} s: {what}")
+            self.receive(0.2)
 
     def picture(self, size: int, count: int = 1) -> np.ndarray:
         """The next picture of full size that comes after this call; ``count`` of them, the last is returned."""
