@@ -149,9 +149,10 @@ def evenly_spread(points: SurfacePoints, num: int) -> tuple[SurfacePoints, float
     """
     positions = points.positions.double().cpu().numpy()
     chosen, spacing = evenly_spread_indices(positions, num)
-    num_neighbours = min(NEIGHBOURS, len(positions))
-    found = KDTree(positions).query(positions[chosen], list(range(1, num_neighbours + 1)))
-    distances, neighbours = (torch.from_numpy(column).to(points.positions.device) for column in found)
+    found = KDTree(positions).query(positions[chosen], min(NEIGHBOURS, len(positions)))
+    distances, neighbours = (
+        torch.from_numpy(column.reshape(len(chosen), -1)).to(points.positions.device) for column in found
+    )
     reach = distances.mean(dim=-1)
     neighbours = neighbours[reach <= STRAY_FACTOR * max(float(reach.median()), spacing)]
     around = points[neighbours]
