@@ -100,10 +100,13 @@ class PicturedObject:
             part: RayBundle = rays[:, start : start + self.rays_at_once]
             output = self.generator.render(self.styles, part, grid=self.grid)
             depth = torch.where(output.hit, output.surface_depth, output.depth)
+            if self.generator.background == "last-sample":
+                # The last sample closes every ray: what the matter lets pass comes from there.
+                closed = torch.lerp(output.distances[..., -1], output.depth, output.accumulation)
+                depth = torch.where(output.hit & (output.accumulation > MATTER_ACCUMULATION), depth, closed)
             columns.append((output.rgb, output.accumulation, depth))
         rgb, accumulation, depth = (torch.cat(column, dim=1)[0] for column in zip(*columns, strict=True))
         if self.generator.background == "last-sample":
-            # The last sample closes every ray: nothing is seen through the object.
             accumulation = torch.ones_like(accumulation)
         square = (resolution, resolution)
         return ObjectPicture(

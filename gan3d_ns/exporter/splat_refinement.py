@@ -31,8 +31,8 @@ class SplatRefinementConfig:
 
     num_steps: int = 300
     resolution: int = 128
-    """Side of the pictures in pixels. Pictures of splats are blurred by part of a pixel (`BLUR`): they are fitted to look
-    right at this size."""
+    """Side of the pictures in pixels. Pictures of splats are blurred by part of a pixel (`BLUR`): they are fitted to
+    look right at this size."""
     similarity_weight: float = 0.2
     """Share of 1 - SSIM in the loss; the rest is L1 (Kerbl et al. 2023, equation 7)."""
     position_rate: float = 0.1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -101,7 +101,7 @@ def spread_indices(positions: Float64[np.ndarray, "point 3"], spacing: float, se
     lowest among the undecided around it is chosen, and those around it are out, and so on (Luby's algorithm).
     """
     num = len(positions)
-    pairs = cKDTree(positions).query_pairs(spacing, output_type="ndarray")
+    pairs = KDTree(positions).query_pairs(spacing, output_type="ndarray")
     first, second = pairs[:, 0], pairs[:, 1]
     lots = np.random.default_rng(seed).permutation(num)
     undecided, chosen = np.ones(num, dtype=bool), np.zeros(num, dtype=bool)
@@ -150,7 +150,7 @@ def evenly_spread(points: SurfacePoints, num: int) -> tuple[SurfacePoints, float
     positions = points.positions.double().cpu().numpy()
     chosen, spacing = evenly_spread_indices(positions, num)
     num_neighbours = min(NEIGHBOURS, len(positions))
-    found = cKDTree(positions).query(positions[chosen], list(range(1, num_neighbours + 1)))
+    found = KDTree(positions).query(positions[chosen], list(range(1, num_neighbours + 1)))
     distances, neighbours = (torch.from_numpy(column).to(points.positions.device) for column in found)
     reach = distances.mean(dim=-1)
     neighbours = neighbours[reach <= STRAY_FACTOR * max(float(reach.median()), spacing)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pictured_ball import RADIUS, pictured_ball
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.object_pictures import mirrored_poses
@@ -49,13 +49,13 @@ def test_points_are_on_the_surface_with_its_normals_and_colours() -> None:
     torch.testing.assert_close(points.normals, points.positions / RADIUS, atol=2e-2, rtol=0)
     torch.testing.assert_close(points.colours, torch.sigmoid(10.0 * points.positions + 0.5), atol=0.06, rtol=0)
     positions = points.positions.double().numpy()
-    assert len(cKDTree(positions).query_pairs(0.999 * spacing)) == 0
+    assert len(KDTree(positions).query_pairs(0.999 * spacing)) == 0
 
 
 def test_no_holes_from_all_around_and_nothing_where_nobody_looked() -> None:
     points, spacing = sample_surface(pictured_ball(), 800, SAMPLING)
     everywhere = RADIUS * directions_on_a_sphere(2000).double().numpy()
-    gaps = cKDTree(points.positions.double().numpy()).query(everywhere)[0]
+    gaps = KDTree(points.positions.double().numpy()).query(everywhere)[0]
     # No camera stands within ten degrees of the poles, but all see them.
     assert gaps.max() < 2.0 * spacing
     from_the_front, _ = sample_surface(pictured_ball(10.0, 10.0), 400, SAMPLING)
@@ -66,8 +66,8 @@ def test_no_holes_from_all_around_and_nothing_where_nobody_looked() -> None:
 def test_spread_points_keep_their_distance_and_leave_no_room() -> None:
     positions = np.random.default_rng(0).uniform(size=(3000, 3)) * [1, 1, 0]
     kept = positions[spread_indices(positions, 0.05)]
-    assert len(cKDTree(kept).query_pairs(0.05)) == 0
-    assert cKDTree(kept).query(positions)[0].max() <= 0.05
+    assert len(KDTree(kept).query_pairs(0.05)) == 0
+    assert KDTree(kept).query(positions)[0].max() <= 0.05
 
 
 @pytest.mark.parametrize("num", [50, 500])
@@ -75,7 +75,7 @@ def test_the_number_is_about_what_was_asked_for(num: int) -> None:
     positions = directions_on_a_sphere(20_000).double().numpy()
     chosen, spacing = evenly_spread_indices(positions, num)
     assert abs(len(chosen) - num) < 0.15 * num
-    assert cKDTree(positions[chosen]).query_pairs(0.999 * spacing) == set()
+    assert KDTree(positions[chosen]).query_pairs(0.999 * spacing) == set()
 
 
 def test_more_points_than_there_are_gives_those_there_are() -> None:
@@ -111,5 +111,5 @@ def test_nothing_to_see_is_one_sentence() -> None:
     pictured = pictured_ball()
     with torch.no_grad():
         pictured.generator.field.radius = -1.0
-    with pytest.raises(UserError, match="none of 24 pictures .* shows an object; train longer"):
+    with pytest.raises(UserError, match=r"none of 24 pictures .* shows an object; train longer"):
         sample_surface(pictured, 100, SAMPLING)

@@ -19,7 +19,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    assert all(word in result.stdout for word in ("export", "sample", "import"))
+    assert all(word in result.stdout for word in ("export", "sample", "video", "import"))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,8 @@ def test_help_loads_nothing_heavy() -> None:
             ["--load-config", "--seeds", "--latents", "--num-splats", "--refine-steps", "--preview"],
         ),
         (["export", "pointcloud"], ["--load-config", "--seeds", "--latents", "--num-points"]),
-        (["sample"], ["--load-config", "--num", "--yaws", "--what", "--output"]),
+        (["sample"], ["--load-config", "--num", "--yaws", "--yaw-deg", "--grid", "--latents", "--what", "--output"]),
+        (["video"], ["--load-config", "--seeds", "--latents", "--camera", "--interpolate", "--curve", "--fov-deg"]),
         (["import", "gof"], ["--preset", "--output", "--ema"]),
     ],
 )
