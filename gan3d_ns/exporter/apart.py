@@ -77,7 +77,7 @@ def answer() -> None:
     """What the other process runs: reads the question named on its command line and writes the reply."""
     with np.load(sys.argv[4]) as question:
         arguments = {key: question[key] for key in question.files}
-    np.savez(sys.argv[5], **_function(sys.argv[3])(**arguments))
+    np.savez(sys.argv[5], **_function(sys.argv[3])(**arguments))  # pyright: ignore[reportArgumentType]
 
 
 def _function(name: str) -> Callable[..., dict[str, np.ndarray]]:
