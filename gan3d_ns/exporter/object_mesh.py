@@ -14,11 +14,11 @@ from gan3d_ns.exporter.apart import run_apart
 from gan3d_ns.exporter.atlas import dilated, texels_of
 from gan3d_ns.exporter.mesh import Mesh, MeshExtractionConfig, extract_mesh, normals_from_faces, normals_of_field
 from gan3d_ns.exporter.mesh_settings import TEXTURED_FACES, MeshExportConfig
+from gan3d_ns.exporter.object_pictures import pictured_object
 from gan3d_ns.exporter.seen_object import SeenObject
 from gan3d_ns.exporter.simplification import FEWEST_FACES, target_faces
-from gan3d_ns.exporter.view_colours import Occluder, ViewColours, render_prior_views
+from gan3d_ns.exporter.view_colours import Occluder, ViewColours, prior_views
 from gan3d_ns.model_components.latents import LatentSelection
-from gan3d_ns.model_components.occupancy_grids import LatentGrid
 from gan3d_ns.models.gan_model import GanModel
 
 Progress = Callable[[str, int, int], None]
@@ -49,11 +49,11 @@ class _ObjectMesher:
         self, model: GanModel, selection: LatentSelection, config: MeshExportConfig, progress: Progress
     ) -> None:
         self.model, self.config, self.progress = model, config, progress
-        self.generator = model.generator_of(selection)
-        self.styles = model.styles_of(selection)
-        level = self.generator.geometry.level if config.level is None else config.level
+        self.pictured = pictured_object(model, selection)
+        generator, styles = self.pictured.generator, self.pictured.styles
+        level = generator.geometry.level if config.level is None else config.level
         coverage = ViewCoverage(model.pose_prior, device=model.device)
-        self.surface = SeenObject(self.generator.field, self.styles, coverage, level)
+        self.surface = SeenObject(generator.field, styles, coverage, level)
         self.extraction = MeshExtractionConfig(
             resolution=config.resolution, level=level, largest_only=config.largest_component
         )
@@ -109,29 +109,9 @@ class _ObjectMesher:
 
     def view_colours(self, mesh: Mesh) -> ViewColours:
         """The colours of the mesh's points, from freshly rendered pictures."""
-        model, settings = self.model, self.model.config
-        grid = None
-        if settings.latent_grid.enabled:
-            field = self.generator.field
-            grid = LatentGrid(
-                lambda positions: field.geometry_logits(positions, self.styles),
-                self.generator.geometry,
-                model.seen_radius,
-                settings.latent_grid,
-                model.device,
-            )
-        views = render_prior_views(
-            self.generator,
-            self.styles,
-            model.pose_prior,
-            self.config.num_views,
-            self.config.view_resolution,
-            grid=grid,
-            surface_only=settings.surface_only,
-            chunk=settings.eval_num_rays_per_chunk,
-            progress=lambda done, total: self.progress("rendering views", done, total),
-        )
-        return ViewColours(views, Occluder(mesh.vertices, mesh.faces), self.surface.colours, model.device)
+        count = lambda done, total: self.progress("rendering views", done, total)  # noqa: E731
+        views = prior_views(self.pictured, self.config.num_views, self.config.view_resolution, count)
+        return ViewColours(views, Occluder(mesh.vertices, mesh.faces), self.surface.colours, self.model.device)
 
     def textured(self, mesh: Mesh) -> Mesh:
         """The mesh with a texture around it; vertices are doubled where its charts meet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +73,8 @@ class PicturedObject:
     prior: PosePrior
     grid: OccupancyGrid | None = None
     rays_at_once: int = 8192
+    surface_only: bool = False
+    """As the model shows it, see `GanModelConfig.surface_only`."""
 
     @property
     def background(self) -> float:
@@ -98,7 +99,7 @@ class PicturedObject:
         rays, columns = self.prior.rays(pose, resolution), []
         for start in range(0, resolution**2, self.rays_at_once):
             part: RayBundle = rays[:, start : start + self.rays_at_once]
-            output = self.generator.render(self.styles, part, grid=self.grid)
+            output = self.generator.render(self.styles, part, grid=self.grid, surface_only=self.surface_only)
             depth = torch.where(output.hit, output.surface_depth, output.depth)
             if self.generator.background == "last-sample":
                 # The last sample closes every ray: what the matter lets pass comes from there.
@@ -130,11 +131,5 @@ def pictured_object(model: GanModel, selection: LatentSelection) -> PicturedObje
             return generator.field.geometry_logits(positions, styles)
 
         grid = LatentGrid(logits, generator.geometry, model.seen_radius, config.latent_grid, model.device)
-    return PicturedObject(generator, styles, model.pose_prior, grid, config.eval_num_rays_per_chunk)
-
-
-def mirrored_poses(prior: PosePrior, num: int, seed: int) -> Float[Tensor, "num 2"]:
-    """Poses of the prior, drawn with a seed in pairs that mirror each other, so that both sides are seen alike."""
-    poses = prior.sample(math.ceil(num / 2), torch.Generator().manual_seed(seed))
-    mirrored = torch.stack((poses[:, 0], 2.0 * prior.mean_pose()[1] - poses[:, 1]), dim=-1)
-    return torch.stack((poses, mirrored), dim=1).flatten(0, 1)[:num]
+    chunk, surface_only = config.eval_num_rays_per_chunk, config.surface_only
+    return PicturedObject(generator, styles, model.pose_prior, grid, chunk, surface_only)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from gan3d_ns.exporter.object_pictures import ObjectPicture, PicturedObject, mirrored_poses
+from gan3d_ns.cameras.view_coverage import mirrored_poses
+from gan3d_ns.exporter.object_pictures import ObjectPicture, PicturedObject
 from gan3d_ns.exporter.splat_refinement import Rasterizer, mean_psnr
 from gan3d_ns.exporter.splats import Splats, splats_on
 from gan3d_ns.exporter.surface_points import SurfacePoints, SurfaceSamplingConfig, sample_surface
@@ -51,7 +52,7 @@ def seed_splats(
     """
     points, spacing = sample_surface(pictured, config.num_splats, config.surface, progress)
     resolution = config.surface.resolution
-    poses = mirrored_poses(pictured.prior, FITTED_VIEWS, seed=0)
+    poses = mirrored_poses(pictured.prior, FITTED_VIEWS)
     pictures: list[ObjectPicture] = [pictured.picture(pose, resolution) for pose in poses]
     depths = [pixels * pixel_size(pictured, resolution) for pixels in config.inset_pixels]
     tried = [splats_on(inset(points, depth), spacing) for depth in depths]

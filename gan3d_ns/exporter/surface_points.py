@@ -17,8 +17,9 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from gan3d_ns.cameras.view_coverage import mirrored_poses
 from gan3d_ns.errors import UserError
-from gan3d_ns.exporter.object_pictures import ObjectPicture, PicturedObject, mirrored_poses
+from gan3d_ns.exporter.object_pictures import ObjectPicture, PicturedObject
 
 RANDOM_COVER = 0.696
 """Points a squared distance and area of a random set in which no two are nearer than the distance and no further fits:
@@ -174,7 +175,7 @@ def sample_surface(
         UserError: no picture shows matter.
     """
     parts: list[SurfacePoints] = []
-    for pose in mirrored_poses(pictured.prior, config.num_views, seed=0):
+    for pose in mirrored_poses(pictured.prior, config.num_views):
         parts.append(points_of_picture(pictured.picture(pose, config.resolution)))
         if progress is not None:
             progress(len(parts), config.num_views)

@@ -18,12 +18,9 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from gan3d_ns.cameras.pose_prior import PosePrior
 from gan3d_ns.cameras.view_coverage import mirrored_poses
 from gan3d_ns.exporter.mesh import ColourFunction, in_chunks
-from gan3d_ns.fields.base_field import Styles
-from gan3d_ns.model_components.occupancy_grids import OccupancyGrid
-from gan3d_ns.models.generator import Generator
+from gan3d_ns.exporter.object_pictures import PicturedObject
 
 COSINE_POWER = 2.0
 """Weight of a view by the cosine between the normal and the way to the camera; on cars and cats 1 to 4 are as good."""
@@ -49,31 +46,17 @@ class PriorViews:
     fov_deg: float
 
 
-@torch.no_grad()
-def render_prior_views(
-    generator: Generator,
-    styles: Styles,
-    prior: PosePrior,
-    num_views: int,
-    resolution: int,
-    *,
-    grid: Optional[OccupancyGrid] = None,
-    surface_only: bool = False,
-    chunk: int = 8192,
-    progress: Optional[CountFunction] = None,
+def prior_views(
+    pictured: PicturedObject, num_views: int, resolution: int, progress: Optional[CountFunction] = None
 ) -> PriorViews:
     """The generator's pictures of an object, `resolution` pixels a side, from an even number of cameras."""
-    poses = mirrored_poses(prior, num_views, generator.mean_code.device)
-    pictures = []
-    for index in range(len(poses)):
-        rays = prior.rays(poses[index : index + 1], resolution)
-        parts = []
-        for start in range(0, resolution**2, chunk):
-            if progress is not None:
-                progress(index * resolution**2 + start, len(poses) * resolution**2)
-            seen = generator.render(styles, rays[:, start : start + chunk], grid=grid, surface_only=surface_only)
-            parts.append(torch.cat((seen.rgb[0], seen.accumulation[0, :, None]), dim=-1).float())
-        pictures.append(torch.cat(parts).T.reshape(4, resolution, resolution).clamp(0.0, 1.0).cpu())
+    prior, pictures = pictured.prior, []
+    poses = mirrored_poses(prior, num_views, pictured.device)
+    for index, pose in enumerate(poses):
+        if progress is not None:
+            progress(index, len(poses))
+        seen = pictured.picture(pose, resolution)
+        pictures.append(torch.cat((seen.rgb, seen.accumulation[..., None]), dim=-1).float().permute(2, 0, 1).cpu())
     return PriorViews(prior.camera_to_world(poses).cpu(), torch.stack(pictures), prior.config.fov_deg)
 
 

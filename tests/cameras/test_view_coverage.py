@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
-from gan3d_ns.cameras.view_coverage import BORDER_SOFTNESS, ViewCoverage
+from gan3d_ns.cameras.view_coverage import BORDER_SOFTNESS, ViewCoverage, mirrored_poses
 
 PRESETS = ("celeba", "cats", "carla", "procedural")
 
@@ -81,3 +81,12 @@ def test_frontal_cameras_see_backs_from_the_front() -> None:
     directions = coverage_of("celeba").facing_directions(torch.tensor([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]))
     assert (directions[:, 2] < -0.5).all()
     assert directions[1, 0] < directions[0, 0], "the side of the object is seen from its side"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_poses_come_in_mirrored_pairs(name):
+    prior = PosePrior(POSE_PRIOR_PRESETS[name])
+    poses, middle = mirrored_poses(prior, 6), prior.mean_pose()[1]
+    torch.testing.assert_close(poses[:3, 0], poses[3:, 0])
+    torch.testing.assert_close(poses[:3, 1] - middle, middle - poses[3:, 1])
+    assert torch.equal(mirrored_poses(prior, 6), poses), "the same in every call"

@@ -9,7 +9,6 @@ from pictured_ball import RADIUS, pictured_ball
 from scipy.spatial import KDTree
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.exporter.object_pictures import mirrored_poses
 from gan3d_ns.exporter.surface_points import (
     SurfacePoints,
     SurfaceSamplingConfig,
@@ -96,15 +95,6 @@ def test_a_stray_and_its_colour_are_left_out() -> None:
     spread, _ = evenly_spread(points, 500)
     assert spread.positions.norm(dim=-1).max() < 1.01
     assert (spread.colours == 0.5).all(), "one pixel in fifty does not decide a colour"
-
-
-def test_poses_come_in_mirrored_pairs() -> None:
-    prior = pictured_ball().prior
-    poses = mirrored_poses(prior, 6, seed=4)
-    middle = prior.mean_pose()[1]
-    torch.testing.assert_close(poses[::2, 0], poses[1::2, 0])
-    torch.testing.assert_close(poses[::2, 1] - middle, middle - poses[1::2, 1])
-    assert len(mirrored_poses(prior, 5, seed=4)) == 5
 
 
 def test_nothing_to_see_is_one_sentence() -> None:
