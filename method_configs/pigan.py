@@ -1,6 +1,7 @@
 """pi-GAN (Chan et al., CVPR 2021): GOF's predecessor, a radiance field in place of an occupancy field."""
 
 import copy
+from dataclasses import replace
 from typing import Any, Dict, Optional, Tuple
 
 from nerfstudio.plugins.types import MethodSpecification
@@ -26,8 +27,7 @@ UNWARPED_BOX_SIDE = 2.0
 
 def radiance_twin(config: GanTrainerConfig, method_name: str) -> GanTrainerConfig:
     """The same training with the field read as a density, and without GOF's terms for surfaces."""
-    twin = copy.deepcopy(config)
-    twin.method_name = method_name
+    twin = replace(copy.deepcopy(config), method_name=method_name)
     twin.opacity = OpacityWeightConfig(start=0.0, growth=0.0)
     twin.pipeline.loss.normal_weight = 0.0
     twin.pipeline.model.geometry = "density"

@@ -123,3 +123,9 @@ def test_every_setting_has_its_line_of_help() -> None:
         )
     ]
     assert not silent, f"write a docstring under: {silent}"
+
+
+def test_every_model_knows_its_method() -> None:
+    for name, template in gan_methods().items():
+        assert template.pipeline.model.method_name == name
+        assert parse(name).pipeline.model.method_name == name

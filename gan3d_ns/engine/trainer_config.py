@@ -1,7 +1,7 @@
 """The settings of a training: nerfstudio's own, and the schedules of a generative method."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
@@ -128,7 +128,9 @@ class GanTrainerConfig(TrainerConfig):
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
         self.presets = copy.deepcopy(self.presets)
-        self.pipeline.model.method_name = self.method_name or ""
+        # For the same reason: methods may share the rest of their settings, but each model knows its method.
+        model = replace(self.pipeline.model, method_name=self.method_name or "")
+        self.pipeline = replace(self.pipeline, model=model)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""

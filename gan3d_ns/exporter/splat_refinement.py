@@ -30,6 +30,7 @@ class SplatRefinementConfig:
     """Adam on all properties of the splats, one picture a step."""
 
     num_steps: int = 300
+    """Pictures that the splats are fitted to, one after the other."""
     resolution: int = 128
     """Side of the pictures in pixels. Pictures of splats are blurred by part of a pixel (`BLUR`): they are fitted to
     look right at this size."""
