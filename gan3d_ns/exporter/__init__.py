@@ -1,1 +1,1 @@
-"""Surfaces and meshes out of a generator."""
+"""Files out of a generator: meshes, splats, points, films."""

@@ -1,1 +1,1 @@
-"""What the nerfstudio viewer shows beside the picture: latent controls, camera home."""
+"""What the nerfstudio viewer shows beside the picture: panels for object, surface, health and cameras."""
