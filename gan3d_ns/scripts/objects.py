@@ -87,5 +87,34 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
         saved_codes(model.generator.field, latent)  # refuses those of other methods before any work
     selections = [LatentSelection(seed=seed, truncation=chosen.truncation) for seed in seeds]
     selections += [LatentSelection(saved=latent) for latent in saved]
-    objects = [NamedObject(selection.name, selection, model.provenance(selection)) for selection in selections]
+    names = unique_names([selection.name for selection in selections])
+    objects = [
+        NamedObject(name, selection, model.provenance(selection))
+        for name, selection in zip(names, selections, strict=True)
+    ]
+    warn_of_other_weights(objects)
     return OpenedRun(config, pipeline, step, config_of(chosen.load_config).parent, objects)
+
+
+def unique_names(names: List[str]) -> List[str]:
+    """The names, numbered where one comes again, so that no object's files replace another's."""
+    counts: Dict[str, int] = {}
+    unique = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        unique.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
+    return unique
+
+
+def warn_of_other_weights(objects: List[NamedObject]) -> None:
+    """Says which saved objects belong to another checkpoint: the same codes are then another object."""
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    for entry in objects:
+        known = entry.selection.saved.metadata if entry.selection.saved is not None else {}
+        if known.get("weights", entry.metadata["weights"]) != entry.metadata["weights"]:
+            CONSOLE.print(
+                f"[bold yellow]The latent {entry.name} was saved from other weights ({known.get('method')}, step "
+                f"{known.get('step')}, {known['weights']}) and will not look as it did.",
+                soft_wrap=True,
+            )
