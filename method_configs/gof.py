@@ -122,6 +122,8 @@ gof_gan_tiny = MethodSpecification(
         window=TINY_WINDOW,
         # Constant: a growing weight drove all logits to their bounds, and surfaces into rims and pits.
         opacity=OpacityWeightConfig(start=0.02, growth=0.0),
+        # On photographs about half of the starts pressed faces into heads within their first 1000 steps.
+        hollow_reseeds=2,
         geometry_release_steps=3000,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.995,
@@ -154,6 +156,7 @@ gof_gan = MethodSpecification(
         fade_first_resolution=False,
         window=FULL_WINDOW,
         opacity=OpacityWeightConfig(start=0.02, growth=0.0),
+        hollow_reseeds=2,
         geometry_release_steps=3000,
         top_k=TopKConfig(enabled=False),
         ema_decay=0.999,

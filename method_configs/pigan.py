@@ -28,6 +28,7 @@ UNWARPED_BOX_SIDE = 2.0
 def radiance_twin(config: GanTrainerConfig, method_name: str) -> GanTrainerConfig:
     """The same training with the field read as a density, and without GOF's terms for surfaces."""
     twin = replace(copy.deepcopy(config), method_name=method_name)
+    twin.hollow_reseeds = 0
     twin.opacity = OpacityWeightConfig(start=0.0, growth=0.0)
     twin.pipeline.loss.normal_weight = 0.0
     twin.pipeline.model.geometry = "density"
