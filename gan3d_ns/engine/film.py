@@ -95,7 +95,7 @@ def film(
     """
     prior = PosePrior(replace(model.config.pose_prior, fov_deg=fov_deg))
     cameras = prior.cameras(poses.to(model.device), screen.resolution)
-    background = 255 if model.config.background == "white" else 0
+    background = round(255 * model.generator_ema.background_grey)
     stages = [Stage(model, reel, screen.resolution) for reel in reels]
     for index in range(len(poses)):
         frame = np.full(screen.shape, background, dtype=np.uint8)

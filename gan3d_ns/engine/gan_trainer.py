@@ -36,6 +36,8 @@ from gan3d_ns.engine.schedules import (
 )
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.writers import write_atomically
+from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 from gan3d_ns.pipelines.step import Pictures, StepPlan
@@ -44,8 +46,6 @@ SMALLEST_LOSS_SCALE = 1.0
 """GOF's release keeps the loss scale of half precision from falling below this."""
 EXPLODED = 1e5
 """A loss beyond this never comes back."""
-HOLLOW_MAJORITY = 0.5
-SMALLEST_HIT_RATE = 0.2
 PANEL_YAWS = 5
 FIRST_PANEL = 100
 """Steps after the start that the first panel waits: so soon one sees whether things go well."""
@@ -224,6 +224,7 @@ class GanTrainer(Trainer):
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
         decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
         update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
+        pipeline.model.update_to_step(step)
         pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
 
         terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
@@ -296,10 +297,10 @@ class GanTrainer(Trainer):
         image, health = sample_panel(model, list(range(self.config.panel_objects)), 1.0, PANEL_YAWS, resolution)
         path = self.base_dir / "samples.png"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            imageio.imwrite(path, (image * 255).round().to(torch.uint8).numpy())
-        except OSError as error:
-            CONSOLE.print(f"[bold red]the sample panel of step {step} could not be written to {path} ({error}).")
+            pixels = (image * 255).round().to(torch.uint8).numpy()
+            write_atomically(path, imageio.imwrite("<bytes>", pixels, extension=".png"))
+        except UserError as error:
+            CONSOLE.print(f"[bold red]the sample panel of step {step}: {error}.", soft_wrap=True)
         if writer.is_initialized():
             writer.put_image(name="Samples", image=image, step=step)
         self.health.after_panel(step, image, health, PANEL_YAWS, front_row(model.config.pose_prior, PANEL_YAWS))

@@ -139,7 +139,7 @@ class HealthMonitor:
     def occupied(self, num_objects: int) -> float:
         """Share of the box that the cameras see that lies inside matter, over the fixed latents."""
         model: GanModel = self.pipeline.model
-        generator, box = model.shown_generator, model.scene_box.aabb.to(model.device)
+        generator, box = model.generator_of(LatentSelection()), model.scene_box.aabb.to(model.device)
         randomness = torch.Generator(device=box.device).manual_seed(0)
         shares = []
         for seed in range(num_objects):

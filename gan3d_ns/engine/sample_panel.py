@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePriorConfig, poses_from_degrees
+from gan3d_ns.cameras.trajectories import view_range
 from gan3d_ns.metrics.geometry_health import GeometryHealth, geometry_health
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
@@ -34,9 +35,7 @@ class View:
 
 def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
     """Evenly spread yaws in degrees over the prior's range; over a full circle the ends are not repeated."""
-    spread = min(prior.yaw_spread_deg, FULL_CIRCLE_SPREAD_DEG)
-    if prior.distribution in ("gaussian", "truncated-gaussian", "hybrid"):
-        spread = min(2.0 * spread, FULL_CIRCLE_SPREAD_DEG)
+    spread = view_range(prior).yaw_reach
     if count == 1:
         return [prior.yaw_mean_deg]
     if spread == FULL_CIRCLE_SPREAD_DEG:
@@ -45,8 +44,9 @@ def panel_yaws_deg(prior: PosePriorConfig, count: int) -> list[float]:
 
 
 def front_row(prior: PosePriorConfig, count: int) -> int:
-    """Which of these yaws is the prior's mean."""
-    return 0 if prior.yaw_spread_deg >= FULL_CIRCLE_SPREAD_DEG else count // 2
+    """Which of these yaws is the prior's mean, or the nearest to it."""
+    distances = [abs(yaw - prior.yaw_mean_deg) for yaw in panel_yaws_deg(prior, count)]
+    return distances.index(min(distances))
 
 
 def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: float, resolution: int) -> View:
@@ -57,7 +57,7 @@ def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: f
 
 @torch.no_grad()
 def render_selections(model: GanModel, selections: list[LatentSelection], yaw_deg: float, resolution: int) -> View:
-    """The averaged generator's chosen objects from one yaw, at the prior's mean elevation."""
+    """The chosen objects from one yaw, at the prior's mean elevation."""
     prior = model.config.pose_prior
     pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
     all_rays, chunk = model.pose_prior.rays(pose, resolution), model.config.eval_num_rays_per_chunk

@@ -25,7 +25,7 @@ class MeshExportConfig:
     largest_component: bool = False
     """Keep only the largest connected piece."""
     decimate: Optional[Union[int, float]] = None
-    """Faces to keep: a number of them, or below 1 a share. Without it all; with a texture at most 20,000."""
+    """Faces to keep: a number of them, or up to 1 a share. Without it all; with a texture at most 20,000."""
     texture: bool = False
     """A picture around the mesh in place of colours at its vertices: as sharp with few faces as with many."""
     texture_size: int = 1024

@@ -56,7 +56,12 @@ def write_object(model: GanModel, kind: str, resolution: int, folder: Path, prog
         mesh = object_mesh(
             model, selection, config, lambda stage, done, total: counted(done, total, stage.capitalize())
         )
-        return write_mesh(mesh, free_path(folder / "meshes", f"mesh_{selection.name}", f".{config.format}"), metadata)
+        if model.level is not None:
+            metadata["level"] = f"{model.level:g}"
+        # An .obj comes with two other files: the three get a folder of their own.
+        alone = config.format != "obj"
+        path = free_path(folder / "meshes", f"mesh_{selection.name}", f".{config.format}" if alone else "")
+        return write_mesh(mesh, path if alone else path / f"{path.name}.obj", metadata)
 
     from gan3d_ns.exporter.object_pictures import pictured_object
     from gan3d_ns.exporter.splat_file import write_points, write_splats

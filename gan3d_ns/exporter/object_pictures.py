@@ -79,7 +79,7 @@ class PicturedObject:
     @property
     def background(self) -> float:
         """Grey behind the object in [0, 1]."""
-        return 1.0 if self.generator.background == "white" else 0.0
+        return self.generator.background_grey
 
     @property
     def device(self) -> torch.device:

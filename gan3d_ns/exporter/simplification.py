@@ -10,8 +10,8 @@ FEWEST_FACES = 4
 
 
 def target_faces(decimate: int | float, num_faces: int) -> int:
-    """How many faces are asked for: a number of them from 1 on, a share of what there is below."""
-    return round(decimate) if decimate >= 1.0 else round(decimate * num_faces)
+    """How many faces are asked for: a number of them above 1, a share of what there is up to 1."""
+    return round(decimate) if decimate > 1.0 else round(decimate * num_faces)
 
 
 def simplified(

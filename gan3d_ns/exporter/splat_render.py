@@ -178,6 +178,19 @@ def front_to_back(alphas: Float[Tensor, "fragment"], pixels: Int[Tensor, "fragme
     return alphas * torch.exp(before - begin).to(alphas.dtype) * drawn
 
 
+def gsplat_problem(device: torch.device) -> str | None:
+    """Why gsplat cannot rasterize on a device; None where it can. It may compile itself first, which takes minutes."""
+    one = torch.tensor([[0.0, 0.0, 0.0]], device=device)
+    splat = Splats(one, one + 0.01, torch.tensor([[1.0, 0.0, 0.0, 0.0]], device=device), one[:, 0] + 0.5, one + 0.5)
+    eye = torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]], device=device)
+    camera = Cameras(eye, fx=8.0, fy=8.0, cx=4.0, cy=4.0, width=8, height=8).to(device)[0:1]
+    try:
+        render_with_gsplat(splat, camera)
+    except Exception as problem:
+        return f"{type(problem).__name__}: {problem}".splitlines()[0]
+    return None
+
+
 def render_with_gsplat(splats: Splats, camera: Cameras, background: Float[Tensor, "3"] | float = 0.0) -> SplatPicture:
     """The same picture by gsplat's rasterizer, which needs a CUDA device."""
     from gsplat import rasterization

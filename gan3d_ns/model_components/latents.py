@@ -78,6 +78,11 @@ class LatentSelection:
     """An object from a file, in place of the second seed."""
 
     @property
+    def used_space(self) -> Space:
+        """Where the way really runs: of saved objects only the codes are known."""
+        return self.space if self.saved is None and self.second_saved is None else "codes"
+
+    @property
     def name(self) -> str:
         """A name for files of the object: seed0003, or that of its latent's file, and what was done with it."""
         name = self.saved.name if self.saved is not None else f"seed{self.seed:04d}"
@@ -89,6 +94,30 @@ class LatentSelection:
         if self.mixed_seed is not None and self.mixed_layers:
             name += f"-mix{self.mixed_seed:04d}"
         return name
+
+
+def described(selection: LatentSelection, style_layers: Tuple[str, ...]) -> dict[str, str]:
+    """What a selection is made of, in words for the files that are made with it.
+
+    A saved latent brings its own seed, truncation, step and weights along, as "latent seed" and so on.
+    """
+    known = {"truncation": f"{selection.truncation:g}"}
+    if selection.saved is None:
+        known["seed"] = str(selection.seed)
+    else:
+        known["latent"] = selection.saved.name
+        known.update({f"latent {key}": value for key, value in selection.saved.metadata.items() if key != "method"})
+        if selection.interpolation == 0.0 and not selection.mixed_layers:
+            del known["truncation"]  # it is of seeds, and there are none
+    if selection.appearance_seed is not None:
+        known["appearance seed"] = str(selection.appearance_seed)
+    if selection.interpolation > 0.0:
+        second = selection.second_saved.name if selection.second_saved is not None else str(selection.second_seed)
+        known["interpolation"] = f"{selection.interpolation:g} to {second}, {selection.curve} {selection.used_space}"
+    if selection.mixed_seed is not None and selection.mixed_layers:
+        names = [style_layers[index] for index in selection.mixed_layers if index < len(style_layers)]
+        known["mixed"] = f"{', '.join(names)} of seed {selection.mixed_seed}"
+    return known
 
 
 def slerp(

@@ -19,6 +19,7 @@ from torch.nn import Parameter
 
 from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
+from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
@@ -27,7 +28,7 @@ from gan3d_ns.fields.nerf_field import NerfFieldConfig
 from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
-from gan3d_ns.model_components.latents import LatentSelection, encode_latent, fingerprint
+from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, described, encode_latent, fingerprint
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -159,7 +160,7 @@ class GanModel(Model):
             "appearance" in parts,
             self.generator.field.style_layers,
             encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
-            check=lambda saved: saved_codes(self.generator.field, saved),
+            check=self.accept,
         )
         self.guard = RenderGuard()
         home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
@@ -223,23 +224,29 @@ class GanModel(Model):
         copied.shown_selection, copied.level, copied.step = self.selection(), self.level, self.step
         return copied.to(self.device).eval()
 
+    def accept(self, saved: SavedLatent) -> str:
+        """What there is to say of a saved latent before it is shown; empty where it is of these very weights.
+
+        Raises:
+            UserError: it belongs to another method, or to other sizes.
+        """
+        known, own = saved.metadata, self.config.method_name
+        saved_codes(self.generator.field, saved)
+        if own and known.get("method", own) != own:
+            raise UserError(
+                f"the latent {saved.name} was made by {known['method']}, and this is a run of {own}; open it there."
+            )
+        weights = known.get("weights", "").rpartition(" ")[-1]
+        if weights in {fingerprint(self.generator), fingerprint(self.generator_ema), ""}:
+            return ""
+        return f"It was saved from other weights (step {known.get('step')}) and will not look as it did."
+
     def provenance(self, selection: LatentSelection) -> Dict[str, str]:
         """Where an object comes from, for the files that it is written to."""
-        made_of = {"seed": str(selection.seed), "truncation": f"{selection.truncation:g}"}
-        if selection.saved is not None:
-            made_of = {"latent": selection.saved.name}
-        if selection.appearance_seed is not None:
-            made_of["appearance seed"] = str(selection.appearance_seed)
-        if selection.interpolation > 0.0:
-            second = selection.second_saved.name if selection.second_saved else str(selection.second_seed)
-            made_of["interpolation"] = f"{selection.interpolation:g} to {second}, {selection.curve} {selection.space}"
-        if selection.mixed_seed is not None and selection.mixed_layers:
-            names = self.generator.field.style_layers
-            layers = ", ".join(names[index] for index in selection.mixed_layers if index < len(names))
-            made_of["mixed"] = f"{layers} of seed {selection.mixed_seed}"
-        generator = self.generator_of(selection)
-        weights = f"{'raw' if selection.raw_weights else 'average'} {fingerprint(generator)}"
-        return {"method": self.config.method_name, "step": str(self.step), "weights": weights, **made_of}
+        generator, kind = self.generator_of(selection), "raw" if selection.raw_weights else "average"
+        known = {"method": self.config.method_name, "step": str(self.step)}
+        known["weights"] = f"{kind} {fingerprint(generator)}"
+        return {**known, **described(selection, generator.field.style_layers)}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         mapping = list(self.generator.field.mapping_network.parameters())  # pyright: ignore
@@ -268,7 +275,7 @@ class GanModel(Model):
         # torch counts the writes into each tensor; moving a module to a device exchanges its memory uncounted.
         key = (selection, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
         if self._shown_object is None or self._shown_object.key != key:
-            self._shown_object = ShownObject(key, self.styles_of(selection))
+            self._shown_object = ShownObject(key, self.generator_of(selection), self.styles_of(selection))
         return self._shown_object
 
     def current_styles(self) -> Styles:
@@ -279,28 +286,28 @@ class GanModel(Model):
         """The prior grid once it has seen enough to be relied upon."""
         return self.prior_grid if self.prior_grid is not None and self.prior_grid.ready else None
 
-    def latent_grid(self) -> LatentGrid:
+    def latent_grid(self, shown: Optional[ShownObject] = None) -> LatentGrid:
         """The lattice of the shown object, made on first use."""
-        shown, config = self.shown_object(), self.config.latent_grid
+        shown, config = shown or self.shown_object(), self.config.latent_grid
         if shown.grid is None or shown.grid.config != config:
-            field = self.shown_generator.field
+            field, styles = shown.generator.field, shown.styles
             shown.grid = LatentGrid(
-                lambda positions: field.geometry_logits(positions, shown.styles),
-                self.shown_generator.geometry,
+                lambda positions: field.geometry_logits(positions, styles),
+                shown.generator.geometry,
                 self.seen_radius,
                 config,
                 self.device,
             )
         return shown.grid
 
-    def viewing_grid(self) -> Optional[OccupancyGrid]:
+    def viewing_grid(self, shown: Optional[ShownObject] = None) -> Optional[OccupancyGrid]:
         """The grid for the rays that are to be rendered: the latent grid as soon as it is made up for, else none.
 
         A new latent in a small picture, as while a slider moves, would cost more with a lattice than without.
         """
-        config, queries = self.config.latent_grid, self.shown_generator.sampler.num_queries
-        if config.enabled and self.shown_object().num_rays * queries > (config.resolution + 1) ** 3:
-            return self.latent_grid()
+        shown, config = shown or self.shown_object(), self.config.latent_grid
+        if config.enabled and shown.num_rays * shown.generator.sampler.num_queries > (config.resolution + 1) ** 3:
+            return self.latent_grid(shown)
         return self.training_grid()
 
     @property
@@ -350,7 +357,7 @@ class GanModel(Model):
         assert rays.fars is not None
         if valid.all():
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
-        colour = torch.full_like(rays.origins, 1.0 if self.config.background == "white" else 0.0)
+        colour = torch.full_like(rays.origins, self.shown_generator.background_grey)
         nothing = torch.zeros_like(rays.fars)
         black = torch.zeros_like(colour)
         blank = (colour, rays.fars, black, nothing, nothing, colour, black, nothing)
@@ -362,16 +369,17 @@ class GanModel(Model):
 
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
         """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
-        styles, generator, surface_only = self.current_styles(), self.shown_generator, self.config.surface_only
-        grid = self.viewing_grid()
-        output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
+        # Asked once: a hand on the controls must not change the object in mid-picture.
+        shown, surface_only = self.shown_object(), self.config.surface_only
+        styles, generator, grid = shown.styles, shown.generator, self.viewing_grid(shown)
+        rendered = output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
         if self.level is not None:
             level_set = generator.level_surface(styles, rays, self.level, grid)
             output = dataclasses.replace(output, surface_depth=level_set.depth, hit=level_set.hit)
         hit = output.hit[..., None]
         # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
         wanted = wanted_outputs(OUTPUT_NAMES)
-        surface_rgb = torch.full_like(output.rgb, 1.0 if self.config.background == "white" else 0.0)
+        surface_rgb = torch.full_like(output.rgb, generator.background_grey)
         normals = torch.zeros_like(output.rgb)
         if surface_only:
             surface_rgb = output.rgb
@@ -386,7 +394,7 @@ class GanModel(Model):
             normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
         window, skipped = torch.zeros_like(output.rgb), torch.zeros_like(output.rgb[..., :1])
         if "search_window" in wanted:
-            window = window_picture(generator.sampler, rays, output, *self.shell(rays.origins))
+            window = window_picture(generator.sampler, rays, rendered, *self.shell(rays.origins))
         if "skipped_space" in wanted and grid is not None:
             skipped = skipped_share(rays, grid)
         # The shell's, as a ray's own far ends at the ball and would draw it into the background of depth pictures.

@@ -119,6 +119,11 @@ class Generator(nn.Module):
         """How the field's values are read."""
         return self.sampler.geometry
 
+    @property
+    def background_grey(self) -> float:
+        """What rays show that meet nothing, in [0, 1]."""
+        return 1.0 if self.background == "white" else 0.0
+
     @torch.no_grad()
     def update_mean_code(self, generator: torch.Generator, num_latents: int = MEAN_CODE_SAMPLES) -> None:
         """Sets the centre of truncation: the mean code over random latents (GOF, released code, 10 000 of them)."""

@@ -63,8 +63,7 @@ def layer_codes(generator: Generator, selection: LatentSelection) -> Float[Tenso
     def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:
         return codes_of(latent(seed)) if saved is None else saved_codes(field, saved).to(centre)
 
-    from_seeds = selection.saved is None and selection.second_saved is None
-    if amount > 0.0 and selection.space == "latents" and from_seeds:
+    if amount > 0.0 and selection.used_space == "latents":
         codes = codes_of(between(latent(selection.seed), latent(selection.second_seed), amount, curve))
     else:
         codes = end(selection.seed, selection.saved)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.occupancy_grids import LatentGrid
+from gan3d_ns.models.generator import Generator
 
 if TYPE_CHECKING:
     from gan3d_ns.models.gan_model import GanModel
@@ -24,6 +25,8 @@ class ShownObject:
 
     key: Tuple[Any, ...]
     """What it depends on: the controls and the weights."""
+    generator: Generator
+    """The one that makes it."""
     styles: Styles
     num_rays: int = 0
     """Rays that were asked of it so far."""
@@ -45,7 +48,8 @@ class PseudoDistanceField(nn.Module):
     def forward_geonetwork(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
         """Pseudo-distance in world units at world positions."""
         (model,) = self._model
-        styles, points = model.current_styles(), positions[None]
-        logits = model.shown_generator.field.geometry_logits(points, styles) - model.shown_generator.geometry.level
-        gradient = model.shown_generator.field.logit_gradient(points, styles)
+        shown, points = model.shown_object(), positions[None]
+        field, styles = shown.generator.field, shown.styles
+        logits = field.geometry_logits(points, styles) - shown.generator.geometry.level
+        gradient = field.logit_gradient(points, styles)
         return -(logits / (gradient.norm(dim=-1) + GRADIENT_EPSILON))[0, :, None]

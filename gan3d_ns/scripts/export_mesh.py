@@ -45,7 +45,8 @@ class ExportMesh(MeshExportConfig, ChosenObjects):
                     bar.update(task, description=f"{name}: {stage}", completed=done, total=total or None)
 
                 mesh = object_mesh(run.model, entry.selection, self, show)
-                path = write_mesh(mesh, folder / f"mesh_{entry.name}.{self.format}", entry.metadata)
+                metadata = entry.metadata if self.level is None else {**entry.metadata, "level": f"{self.level:g}"}
+                path = write_mesh(mesh, folder / f"mesh_{entry.name}.{self.format}", metadata)
                 sizes = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces{note(mesh.statistics)}"
                 CONSOLE.print(f"{path}: {sizes}, {time.perf_counter() - start:.1f} s", soft_wrap=True)
 

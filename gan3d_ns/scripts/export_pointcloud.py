@@ -40,9 +40,10 @@ class ExportPointcloud(ChosenObjects):
         from gan3d_ns.exporter.object_pictures import pictured_object
         from gan3d_ns.exporter.splat_file import write_points
         from gan3d_ns.exporter.surface_points import SurfaceSamplingConfig, sample_surface
+        from gan3d_ns.exporter.writers import require_folder
 
         run = self.open()
-        folder = self.output_dir or run.folder / "pointclouds"
+        folder = require_folder(self.output_dir or run.folder / "pointclouds")
         sampling = SurfaceSamplingConfig(resolution=self.resolution)
         for chosen in run.objects:
             start = time.perf_counter()

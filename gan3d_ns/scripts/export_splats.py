@@ -59,17 +59,22 @@ class ExportSplats(ChosenObjects):
         from rich.progress import Progress
 
         from gan3d_ns.exporter.object_pictures import pictured_object
-        from gan3d_ns.exporter.splat_render import render_splats, render_with_gsplat
+        from gan3d_ns.exporter.splat_render import gsplat_problem, render_splats, render_with_gsplat
+        from gan3d_ns.exporter.writers import require_folder
 
         run = self.open()
-        folder = self.output_dir or run.folder / "splats"
+        folder = require_folder(self.output_dir or run.folder / "splats")
         on_gpu = run.model.device.type == "cuda" and torch.cuda.is_available()
+        problem = gsplat_problem(run.model.device) if on_gpu else None
+        if problem is not None:
+            CONSOLE.print(f"gsplat does not work here ({problem}): doing without.", soft_wrap=True, markup=False)
+            on_gpu = False
         rasterize = render_with_gsplat if on_gpu else render_splats
         steps = self.refine_steps if self.refine_steps is not None else GPU_STEPS if on_gpu else 0
         if self.refine_steps is None and not on_gpu:
             CONSOLE.print(
-                "No CUDA device: the splats are not fitted to the generator's pictures; --refine-steps 150 does so on "
-                "this CPU, in minutes.",
+                "Without gsplat on a CUDA device the splats are not fitted to the generator's pictures; "
+                "--refine-steps 150 does so all the same, in minutes.",
                 soft_wrap=True,
             )
         for chosen in run.objects:

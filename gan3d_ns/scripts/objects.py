@@ -73,8 +73,9 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     Raises:
         UserError: as `ChosenObjects.open`.
     """
+    from nerfstudio.utils.rich_utils import CONSOLE
+
     from gan3d_ns.model_components.latents import LatentSelection, read_latent
-    from gan3d_ns.models.latent_codes import saved_codes
     from gan3d_ns.scripts.runs import config_of, load_run
 
     saved = [read_latent(path) for path in chosen.latents]
@@ -84,7 +85,9 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     config, pipeline, step = load_run(chosen.load_config, chosen.load_step)
     model = pipeline.model
     for latent in saved:
-        saved_codes(model.generator.field, latent)  # refuses those of other methods before any work
+        remark = model.accept(latent)  # refuses those of other methods before any work
+        if remark:
+            CONSOLE.print(f"[bold yellow]The latent {latent.name}: {remark}", soft_wrap=True)
     selections = [LatentSelection(seed=seed, truncation=chosen.truncation) for seed in seeds]
     selections += [LatentSelection(saved=latent) for latent in saved]
     names = unique_names([selection.name for selection in selections])
@@ -92,7 +95,6 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
         NamedObject(name, selection, model.provenance(selection))
         for name, selection in zip(names, selections, strict=True)
     ]
-    warn_of_other_weights(objects)
     return OpenedRun(config, pipeline, step, config_of(chosen.load_config).parent, objects)
 
 
@@ -104,17 +106,3 @@ def unique_names(names: List[str]) -> List[str]:
         counts[name] = counts.get(name, 0) + 1
         unique.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
     return unique
-
-
-def warn_of_other_weights(objects: List[NamedObject]) -> None:
-    """Says which saved objects belong to another checkpoint: the same codes are then another object."""
-    from nerfstudio.utils.rich_utils import CONSOLE
-
-    for entry in objects:
-        known = entry.selection.saved.metadata if entry.selection.saved is not None else {}
-        if known.get("weights", entry.metadata["weights"]) != entry.metadata["weights"]:
-            CONSOLE.print(
-                f"[bold yellow]The latent {entry.name} was saved from other weights ({known.get('method')}, step "
-                f"{known.get('step')}, {known['weights']}) and will not look as it did.",
-                soft_wrap=True,
-            )

@@ -74,7 +74,7 @@ class Sample(ChosenObjects):
             rows = [([replace(shape, appearance_seed=seed) for seed in wear], yaws[0]) for shape in selections]
             shown = f"{len(selections)} shapes (rows) in {len(selections)} appearances (columns)"
         columns = max(len(row) for row, _ in rows)
-        empty = 1.0 if self.what == "rgb" and model.config.background == "white" else 0.0
+        empty = model.generator_ema.background_grey if self.what == "rgb" else 0.0
         cells = []
         for row, yaw in track(rows, "rendering", console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal):
             cell = torch.full((columns, self.resolution, self.resolution, 3), empty)

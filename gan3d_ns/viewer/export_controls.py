@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -12,6 +14,7 @@ import viser
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.viewer.panel_text import as_text
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -22,6 +25,21 @@ Write = Callable[[Path, Progress], Path]
 """Makes a file below the run's folder and returns its path; raises UserErrors."""
 Prepare = Callable[[str, int], Write]
 """Takes the kind of file and the number of cells on an axis, copies what is shown, and returns what remains to do."""
+
+
+def send(client: viser.ClientHandle, path: Path) -> None:
+    """Hands a file to a browser; one that came with others (.obj with .mtl and .png), as a .zip of all of them."""
+    files = sorted(entry for entry in path.parent.iterdir() if entry.stem == path.stem) if path.suffix == ".obj" else []
+    name, content = path.name, path.read_bytes()
+    if len(files) > 1:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for entry in files:
+                archive.write(entry, entry.name)
+        name, content = f"{path.stem}.zip", stream.getvalue()
+    # The browser may have left meanwhile: the file is in the run's folder all the same.
+    with contextlib.suppress(Exception):
+        client.send_file_download(name, content)
 
 
 class ExportControls:
@@ -53,7 +71,7 @@ class ExportControls:
 
     def say(self, text: str) -> None:
         """Puts a line below the button."""
-        self.status.content = text
+        self.status.content = as_text(text)
         self.status.visible = bool(text)
 
     def show_progress(self, share: float, doing: str) -> None:
@@ -77,15 +95,15 @@ class ExportControls:
             with self.lock:
                 write = self.prepare(self.kind.value, int(self.resolution.value))
             path = write(self.folder, self.show_progress)
-            self.say(f"Wrote `{path.relative_to(self.folder)}`")
+            self.say(f"Wrote {path.relative_to(self.folder)}")
             if client is not None:
-                client.send_file_download(path.name, path.read_bytes())
+                send(client, path)
         except UserError as error:
-            self.say(f"Not exported: `{error}`")
+            self.say(f"Not exported: {error}")
         except Exception as fault:
             # This thread has nobody to raise to: the terminal gets all of it, the panel what it is.
             CONSOLE.print_exception()
-            self.say(f"Not exported: `{type(fault).__name__}: {fault}`")
+            self.say(f"Not exported: {type(fault).__name__}: {fault}")
         finally:
             self.bar.visible = False
             self.button.disabled = False

@@ -143,10 +143,16 @@ class HealthPanel(ViewerControl):
             self.samples = gui.add_markdown("")
         if saved is not None:
             report, settings = saved
-            self.show(replace(report, steps_per_second=None))
             path = viewer.log_filename.parent / PANEL_NAME
-            if path.is_file() and report.looked_at is not None:
-                self.show_samples(np.asarray(Image.open(path).convert("RGB")), step=report.looked_at, **settings)
+            try:
+                self.show(replace(report, steps_per_second=None))
+                if path.is_file() and report.looked_at is not None:
+                    self.show_samples(np.asarray(Image.open(path).convert("RGB")), step=report.looked_at, **settings)
+            except Exception as fault:
+                # Files of a run that was broken off, or changed: no reason not to look at the object.
+                self.words.content = small(
+                    as_text(f"The saved report cannot be shown: {type(fault).__name__}: {fault}")
+                )
 
     @property
     def open(self) -> bool:

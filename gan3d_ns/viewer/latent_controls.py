@@ -72,7 +72,7 @@ class LatentControls(ViewerControl):
         separates_appearance: bool = False,
         style_layers: tuple[str, ...] = (),
         encode: Encode = nothing_to_encode,
-        check: Check = bool,
+        check: Check = lambda _: "",
     ) -> None:
         self.start_truncation = truncation
         self.separates_appearance = separates_appearance

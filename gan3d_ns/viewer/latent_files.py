@@ -12,6 +12,7 @@ import viser
 from gan3d_ns.errors import UserError
 from gan3d_ns.file_names import free_path
 from gan3d_ns.model_components.latents import SUFFIX, LatentSelection, SavedLatent, decode_latent
+from gan3d_ns.viewer.panel_text import as_text
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -21,8 +22,8 @@ FOLDER_NAME = "latents"
 
 Encode = Callable[[LatentSelection], bytes]
 """The content of a selection's file."""
-Check = Callable[[SavedLatent], object]
-"""Raises a UserError for latents that the model cannot show."""
+Check = Callable[[SavedLatent], str]
+"""What there is to say of a latent before it is shown; raises a UserError for those that the model cannot show."""
 
 
 class LatentFiles:
@@ -70,7 +71,7 @@ class LatentFiles:
     def say(self, text: str) -> None:
         """Puts a line below the buttons, an empty one takes it away."""
         if hasattr(self, "status"):
-            self.status.content = text
+            self.status.content = as_text(text)
             self.status.visible = bool(text)
 
     def save(self, client: Optional[viser.ClientHandle] = None) -> Optional[Path]:
@@ -84,9 +85,9 @@ class LatentFiles:
             with path.open("xb") as file:
                 file.write(content)
         except (OSError, UserError) as error:
-            self.say(f"Not saved: `{error}`")
+            self.say(f"Not saved: {error}")
             return None
-        self.say(f"Saved `{FOLDER_NAME}/{path.name}`")
+        self.say(f"Saved {FOLDER_NAME}/{path.name}")
         if client is not None:
             client.send_file_download(path.name, content)
         return path
@@ -96,11 +97,11 @@ class LatentFiles:
         try:
             saved = decode_latent(content, name)
             with self.lock:
-                self.check(saved)
+                remark = self.check(saved)
         except UserError as error:
-            self.say(f"Not loaded: `{error}`")
+            self.say(f"Not loaded: {error}")
             return False
         known = ", ".join(f"{key} {saved.metadata[key]}" for key in ("method", "step", "seed") if key in saved.metadata)
-        self.say(f"Showing `{saved.name}` ({known or 'of unknown origin'})")
+        self.say(f"Showing {saved.name} ({known or 'of unknown origin'}). {remark}".strip())
         self.show(saved)
         return True

@@ -14,12 +14,16 @@ from collections.abc import Iterable
 from PIL import Image
 
 ALARM_COLOUR = "#ff8787"
-ESCAPED = {"<": "&lt;", "{": "&#123;", "}": "&#125;", "|": "&#124;", "*": "&#42;", "_": "&#95;", "`": "&#96;"}
+ESCAPED = {letter: f"&#{ord(letter)};" for letter in "&<>{}|*_`[]!#~\\"}
 FLAG = re.compile(r"--[a-z][\w.-]*\w(?: [-+]?[\d.]*\d)?")
 
 
 def as_text(message: str) -> str:
-    """A message that the panel shows as it is: brackets, stars and the like would be read as markup."""
+    """A message that the panel shows as it is.
+
+    Brackets, stars and the like would be read as markup, and what stands in braces would be run as a script: nothing
+    that comes out of a file may reach the panel in another way.
+    """
     return "".join(ESCAPED.get(letter, letter) for letter in message)
 
 

@@ -33,7 +33,7 @@ class Player:
     @property
     def playing(self) -> bool:
         """Whether it moves."""
-        return self.thread is not None and not self.stopping.is_set()
+        return self.thread is not None and self.thread.is_alive() and not self.stopping.is_set()
 
     def play(self, start: float = 0.0) -> None:
         """Starts at an amount, towards 1; nothing happens while it plays."""

@@ -45,7 +45,10 @@ class SurfaceControls(ViewerControl):
             "Output", output_names[0], list(output_names), cb_hook=self.choose_output, hint="What is shown"
         )
         self.own_level = ViewerCheckbox(
-            "Other level", False, cb_hook=self.choose_level, hint="Show and export another level set of the field"
+            "Other level",
+            False,
+            cb_hook=self.choose_level,
+            hint="Show another level set of the field as the surface, and export meshes of it",
         )
         self.level = ViewerNumber(
             "Level", round(self.trained_level, 4), cb_hook=self.choose_level, hint="Lower is larger; matter lies above"

@@ -23,7 +23,7 @@ def ball():
 
 
 @pytest.mark.parametrize(
-    ("decimate", "faces", "expected"), [(500, 8000, 500), (0.25, 8000, 2000), (1.0, 8000, 1), (9e3, 8, 9000)]
+    ("decimate", "faces", "expected"), [(500, 8000, 500), (0.25, 8000, 2000), (1.0, 8000, 8000), (9e3, 8, 9000)]
 )
 def test_a_number_or_a_share(decimate, faces, expected):
     assert target_faces(decimate, faces) == expected

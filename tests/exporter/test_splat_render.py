@@ -11,6 +11,7 @@ from nerfstudio.cameras.cameras import Cameras
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.exporter.splat_render import (
     BLUR,
+    gsplat_problem,
     intrinsics,
     project,
     render_splats,
@@ -165,3 +166,8 @@ def test_pictures_equal_those_of_gsplat() -> None:
         # gsplat cuts splats at three standard deviations, where they are at most 1% opaque.
         assert (mine.rgb - theirs.rgb).abs().mean() < 2e-3
         torch.testing.assert_close(mine.accumulation, theirs.accumulation, atol=0.03, rtol=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there it may work")
+def test_where_gsplat_cannot_work_is_found_out_before() -> None:
+    assert gsplat_problem(torch.device("cpu")) is not None

@@ -109,7 +109,7 @@ def test_a_camera_anywhere_sees_finite_things_inside_the_ball(model: GanModel, d
 
 
 def test_rays_that_miss_show_the_background(model: GanModel):
-    model.config.background = "white"
+    model.generator_ema.background = "white"
     place = camera(model)
     place.camera_to_worlds[..., :3, 2] *= -1.0
     outputs = model.get_outputs_for_camera(place)

@@ -51,6 +51,13 @@ def test_the_window_lies_around_the_surface_and_is_the_whole_ray_beside_it():
     torch.testing.assert_close(outputs["search_window"][0, 0], torch.tensor([0.0, 0.0, 1.0]), atol=0.02, rtol=0)
 
 
+def test_the_window_is_the_samplers_whatever_level_is_shown():
+    model = model_of(gof_gan_tiny)
+    window = outputs_of(model)["search_window"]
+    model.show_level(SLOPE * 0.015)
+    torch.testing.assert_close(outputs_of(model)["search_window"], window)
+
+
 def test_radiance_fields_have_no_window():
     outputs = outputs_of(model_of(pi_gan_tiny))
     start, end = middle(outputs["search_window"])[[0, 2]]

@@ -35,12 +35,17 @@ def test_a_latent_of_other_weights_is_shown_with_a_warning(tiny_run: Path, tmp_p
     opened = ChosenObjects(tiny_run, latents=(same, other)).open()
     assert [entry.name for entry in opened.objects] == ["same", "other"]
     said = capsys.readouterr().out
-    assert "other was saved from other weights" in said
-    assert "same was saved" not in said
+    assert "The latent other: It was saved from other weights" in said
+    assert "The latent same" not in said
 
 
 def test_a_latent_of_another_method_is_refused(tiny_run: Path, tmp_path: Path):
     foreign = tmp_path / "foreign.safetensors"
     foreign.write_bytes(encode_latent(torch.zeros(2, 3), {"method": "elsewhere"}))
     with pytest.raises(UserError, match="foreign has 2 layers"):
+        ChosenObjects(tiny_run, latents=(foreign,)).open()
+    _, pipeline, _ = load_run(tiny_run)
+    codes = pipeline.model.layer_codes(LatentSelection())[:, 0]
+    foreign.write_bytes(encode_latent(codes, {"method": "elsewhere"}))
+    with pytest.raises(UserError, match="foreign was made by elsewhere, and this is a run of gof-gan-tiny"):
         ChosenObjects(tiny_run, latents=(foreign,)).open()

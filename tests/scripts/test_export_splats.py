@@ -40,7 +40,7 @@ def test_without_a_gpu_it_says_that_nothing_was_fitted(
     path = copied_run.parent / "splats" / "splats_seed0000.ply"
     assert path.is_file()
     said, wrote = capsys.readouterr().out.strip().splitlines()
-    assert said.startswith("No CUDA device: the splats are not fitted")
+    assert said.startswith("Without gsplat on a CUDA device the splats are not fitted")
     assert wrote.startswith(f"{path}: ") and " dB, " in wrote
 
 

@@ -17,6 +17,7 @@ from gan3d_ns.viewer.latent_files import LatentFiles
 def refuse_wide(saved):
     if saved.codes.shape[1] > 2:
         raise UserError("too wide")
+    return ""
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def test_names_say_what_is_in_the_file(tmp_path):
     assert mixed.name == "seed0003-worn0006-to0004-0.25-mix0008"
     assert LatentSelection(saved=SavedLatent(torch.zeros(1, 2), "my cat")).name == "my cat"
     assert free_path(tmp_path, "a/b\\c", ".x").parent == tmp_path
+
+
+def test_nothing_of_a_file_reaches_the_panel_as_markup(files):
+    """viser would run what stands in braces as a script, in every browser."""
+    made, _ = files
+    made.load(
+        "a`b{1}[x](y).safetensors", encode_latent(torch.ones(1, 2), {"method": "{window.hit = 1}", "step": "<b>"})
+    )
+    assert not set("{}<`[") & set(made.status.content)
+    made.load("{window.hit = 1}.safetensors", b"nonsense")
+    assert not set("{}<`[") & set(made.status.content)
