@@ -45,7 +45,9 @@ def small_pipeline() -> GanPipeline:
     config.datamanager.dataparser.num_virtual_views = 3
     config.datamanager.dataparser.virtual_view_resolution = 8
     config.model.start_shape.backdrop = None
-    return config.setup(device="cpu", test_mode="test")
+    pipeline = config.setup(device="cpu", test_mode="test")
+    pipeline.model.update_to_step(1234)
+    return pipeline
 
 
 @dataclass

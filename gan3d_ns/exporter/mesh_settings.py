@@ -9,6 +9,7 @@ TEXTURED_FACES = 20_000
 """Faces of a textured mesh unless others are asked for: the texture carries the detail, and laying 130,000 faces flat
 takes a minute and a half where 20,000 take five seconds."""
 FEWEST_TEXELS, MOST_TEXELS = 16, 8192
+FEWEST_CELLS = 4
 
 
 @dataclass
@@ -41,17 +42,22 @@ class MeshExportConfig:
         Raises:
             UserError: says which setting, and what it can be.
         """
-        if self.resolution < 1:
-            raise UserError(f"a mesh needs at least 1 cell on each axis (got {self.resolution}); try 128 or 256.")
+        if self.resolution < FEWEST_CELLS:
+            raise UserError(
+                f"a mesh needs at least {FEWEST_CELLS} cells on each axis (got {self.resolution}); try 128 or 256."
+            )
         if self.decimate is not None and not 0.0 < self.decimate < float("inf"):
             raise UserError(f"decimate is {self.decimate:g}; give a number of faces, or a share of them such as 0.25.")
+        if self.decimate is not None and self.decimate > 1.0 and self.decimate != round(self.decimate):
+            raise UserError(f"decimate is {self.decimate:g}; a number of faces is whole, a share of them at most 1.")
         if self.texture and self.format == "ply":
             raise UserError(
                 "a .ply file carries vertex colours and no texture: leave out --texture, or write glb or obj."
             )
         if self.texture and not FEWEST_TEXELS <= self.texture_size <= MOST_TEXELS:
             raise UserError(f"texture_size is {self.texture_size}; give {FEWEST_TEXELS} to {MOST_TEXELS} pixels.")
-        if self.num_views < 2 or self.view_resolution < 2:
+        if self.num_views < 2 or self.num_views % 2 or self.view_resolution < 2:
             raise UserError(
-                f"colours from {self.num_views} views of {self.view_resolution} pixels cannot be; give 2 of 2 at least."
+                f"colours from {self.num_views} views of {self.view_resolution} pixels cannot be; give an even number "
+                "of views, and 2 pixels at least."
             )

@@ -111,7 +111,7 @@ class GanModelConfig(ModelConfig):
     """Show the colour of one query at the surface instead of the composited colour: faster, with harder edges."""
     seed: int = 0
     """Which object viewer, ns-render and ns-export show."""
-    truncation: float = 1.0
+    truncation: float = 0.7
     """How far objects may lie from the average one: 0 is the average, .7 is safe, 1 the full variety."""
     enable_collider: bool = False
     """Unused: near and far follow from the pose prior."""

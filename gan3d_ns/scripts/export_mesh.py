@@ -46,9 +46,11 @@ class ExportMesh(MeshExportConfig, ChosenObjects):
 
                 mesh = object_mesh(run.model, entry.selection, self, show)
                 metadata = entry.metadata if self.level is None else {**entry.metadata, "level": f"{self.level:g}"}
-                path = write_mesh(mesh, folder / f"mesh_{entry.name}.{self.format}", metadata)
+                path = folder / f"mesh_{entry.name}.{self.format}"
+                replaced = " (in place of an earlier file)" if path.exists() else ""
+                write_mesh(mesh, path, metadata)
                 sizes = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces{note(mesh.statistics)}"
-                CONSOLE.print(f"{path}: {sizes}, {time.perf_counter() - start:.1f} s", soft_wrap=True)
+                CONSOLE.print(f"{path}{replaced}: {sizes}, {time.perf_counter() - start:.1f} s", soft_wrap=True)
 
 
 def note(statistics: Dict[str, int]) -> str:

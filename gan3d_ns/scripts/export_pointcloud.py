@@ -56,8 +56,11 @@ class ExportPointcloud(ChosenObjects):
                     sampling,
                     lambda done, total, looking=looking: bar.update(looking, completed=done, total=total),
                 )
-            path = write_points(points, folder / f"points_{chosen.name}.ply", chosen.metadata)
+            path = folder / f"points_{chosen.name}.ply"
+            replaced = " (in place of an earlier file)" if path.exists() else ""
+            write_points(points, path, chosen.metadata)
             CONSOLE.print(
-                f"{path}: {len(points)} points, at least {spacing:.2g} apart, {time.perf_counter() - start:.1f} s",
+                f"{path}{replaced}: {len(points)} points, at least {spacing:.2g} apart, "
+                f"{time.perf_counter() - start:.1f} s",
                 soft_wrap=True,
             )

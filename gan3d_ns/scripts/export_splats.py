@@ -121,13 +121,15 @@ class ExportSplats(ChosenObjects):
             )
             likeness += f" before and {mean_psnr(splats, pictures, rasterize):.1f} dB after {steps} steps"
         metadata = {**chosen.metadata, "refine steps": str(steps), "PSNR to the generator": likeness}
-        path = write_splats(splats, folder / f"splats_{chosen.name}.ply", metadata)
+        path = folder / f"splats_{chosen.name}.ply"
+        replaced = " (in place of an earlier file)" if path.exists() else ""
+        write_splats(splats, path, metadata)
         if self.preview:
             write_preview(splats, pictures, rasterize, path.with_suffix(".png"))
         from nerfstudio.utils.rich_utils import CONSOLE
 
         CONSOLE.print(
-            f"{path}: {len(splats)} splats, PSNR to the generator's pictures {likeness}, "
+            f"{path}{replaced}: {len(splats)} splats, PSNR to the generator's pictures {likeness}, "
             f"{time.perf_counter() - start:.1f} s",
             soft_wrap=True,
         )

@@ -85,7 +85,7 @@ class Video(ChosenObjects):
         frames, start = film(run.model, reels, poses, fov_deg, screen), time.perf_counter()
         bar = track(frames, "filming", num_frames, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal)
         write_video(self.output, bar, self.fps, self.metadata(run.objects, camera))
-        height, width, _ = screen.shape
+        height, width = (side + side % 2 if self.output.suffix.lower() != ".gif" else side for side in screen.shape[:2])
         CONSOLE.print(
             f"{self.output}: {num_frames} frames of {width}x{height} pixels, {num_frames / self.fps:.3g} s, "
             f"{camera}{', interpolated' if self.interpolate else ''}, step {run.step}; "

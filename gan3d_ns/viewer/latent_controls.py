@@ -133,6 +133,10 @@ class LatentControls(ViewerControl):
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
         gui = self.viser_server.gui
+        if viewer.trainer is None:
+            # nerfstudio offers to pause the training of a run that is only looked at, and calls its step 0.
+            viewer.pause_train.visible = viewer.resume_train.visible = False
+            viewer.stats_markdown.content = viewer.make_stats_markdown(getattr(viewer.get_model(), "step", 0), None)
         (_, first), *others = self.folders.items()
         with gui.add_folder(FOLDER, order=viewer.stats_markdown.order + FOLDER_OFFSET):
             for element in first:

@@ -240,6 +240,6 @@ def words(config: PosePriorConfig, command: str) -> str:
     """What the picture shows, and the flags that would train with it."""
     about = f"Drawn {MEANINGS[config.distribution]}; field of view {config.fov_deg:g}°."
     if not command:
-        return small(f"{about} Move a slider to try another prior: the training keeps its own.")
+        return small(f"{about} Move a slider to try another prior: the run keeps its own.")
     lines = command.replace(f" {FLAG}", f"\n{FLAG}").splitlines()
     return small(f"{about} Only tried here; to train with it:<br/>" + "<br/>".join(code(line) for line in lines))

@@ -152,7 +152,9 @@ def test_every_stage_can_be_interrupted(model: Any, stage: str) -> None:
         ({"texture": True, "texture_size": 0}, "texture_size is 0; give 16 to 8192 pixels"),
         ({"texture": True, "format": "ply"}, r"a \.ply file carries vertex colours and no texture"),
         ({"num_views": 0}, "colours from 0 views of 128 pixels cannot be"),
-        ({"resolution": 0}, "at least 1 cell"),
+        ({"resolution": 3}, "at least 4 cells"),
+        ({"decimate": 1.5}, "a number of faces is whole"),
+        ({"num_views": 3}, "an even number"),
     ],
 )
 def test_impossible_settings_are_one_sentence(model: Any, settings: dict[str, Any], sentence: str) -> None:

@@ -35,7 +35,7 @@ def test_the_flags_turn_one_prior_into_the_other() -> None:
 @pytest.mark.parametrize("distribution", ["uniform", "gaussian", "truncated-gaussian", "hybrid", "spherical", "fixed"])
 def test_there_are_words_for_every_distribution(distribution: str) -> None:
     config = PosePriorConfig(distribution=distribution)  # pyright: ignore
-    assert "the training keeps its own" in words(config, "")
+    assert "the run keeps its own" in words(config, "")
     assert "`" not in words(config, f"{FLAG}yaw-spread-deg 3")
 
 

@@ -140,7 +140,7 @@ def test_a_failed_export_is_a_line_in_the_panel(client: Client, opened: OpenedVi
     monkeypatch.setattr(opened.model, "still_copy", broken)
     client.set("Export this", True)
     client.wait_for(
-        lambda: any("Not exported: `RuntimeError" in entry.get("markdown", "") for entry in client.panel.values()),
+        lambda: any("Not exported: RuntimeError" in entry.get("markdown", "") for entry in client.panel.values()),
         "the report",
     )
     client.wait_for(lambda: not client.entry("Export this")["disabled"], "the end of the export")
@@ -174,3 +174,9 @@ def test_a_fault_is_shown_and_gone_with_its_cause(client: Client, opened: Opened
     assert difference(picture, red) > JPEG_NOISE
     assert not reports[0]["visible"]
     assert all(thread.is_alive() for thread in opened.viewer.render_statemachines.values())
+
+
+def test_a_run_that_is_looked_at_has_no_training_to_pause(client: Client, opened: OpenedViewer):
+    assert not client.entry("Pause Training")["visible"]
+    assert not client.entry("Resume Training")["visible"]
+    assert any(entry.get("markdown", "").startswith(f"Step: {opened.model.step}") for entry in client.panel.values())
