@@ -233,9 +233,7 @@ class GanModel(Model):
         known, own = saved.metadata, self.config.method_name
         saved_codes(self.generator.field, saved)
         if own and known.get("method", own) != own:
-            raise UserError(
-                f"the latent {saved.name} was made by {known['method']}, and this is a run of {own}; open it there."
-            )
+            raise UserError(f"the latent {saved.name} is of {known['method']}, this run of {own}; open it there.")
         weights = known.get("weights", "").rpartition(" ")[-1]
         if weights in {fingerprint(self.generator), fingerprint(self.generator_ema), ""}:
             return ""

@@ -47,5 +47,5 @@ def test_a_latent_of_another_method_is_refused(tiny_run: Path, tmp_path: Path):
     _, pipeline, _ = load_run(tiny_run)
     codes = pipeline.model.layer_codes(LatentSelection())[:, 0]
     foreign.write_bytes(encode_latent(codes, {"method": "elsewhere"}))
-    with pytest.raises(UserError, match="foreign was made by elsewhere, and this is a run of gof-gan-tiny"):
+    with pytest.raises(UserError, match="foreign is of elsewhere, this run of gof-gan-tiny"):
         ChosenObjects(tiny_run, latents=(foreign,)).open()
