@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from PIL import Image
 
-from gan3d_ns.viewer.panel_text import alarm, data_url, picture, small, table
+from gan3d_ns.viewer.panel_text import alarm, as_text, data_url, picture, small, table
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer

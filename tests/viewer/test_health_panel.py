@@ -179,6 +179,19 @@ def test_a_run_that_is_only_looked_at_shows_its_last_report(viewer: types.Simple
         assert "left" not in everything, "nothing is going on"
 
 
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n torn"], ids=["empty", "torn"])
+def test_a_torn_picture_is_a_line_and_the_viewer_opens(
+    content: bytes, viewer: types.SimpleNamespace, tmp_path: Path
+) -> None:
+    viewer.trainer = None
+    write_report(tmp_path, REPORT, YAWS, 2)
+    (tmp_path / PANEL_NAME).write_bytes(content)
+    HealthPanel()._setup(viewer)
+    with connected(viewer.port) as client:
+        client.receive(1.0)
+        assert "The saved report cannot be shown" in "\n".join(texts(client))
+
+
 def test_a_run_without_a_report_has_no_folder(viewer: types.SimpleNamespace) -> None:
     viewer.trainer = None
     panel = HealthPanel()
