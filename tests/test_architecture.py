@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib.util
 import json
 import subprocess
@@ -132,6 +133,36 @@ def test_rooms_form_no_cycle() -> None:
         leaves = {room for room, used in uses.items() if not used & set(uses)}
         assert leaves, f"a cycle of rooms among {uses}"
         uses = {room: used for room, used in uses.items() if room not in leaves}
+
+
+def bound_names(tree: ast.AST) -> set[str]:
+    """Every name that a module binds anywhere."""
+    names = {"__file__", "__name__"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_name_is_bound(name: str) -> None:
+    """ruff and pyright cannot look for this here: they take jaxtyping's shapes, which are strings, for names."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    known = bound_names(tree) | set(dir(builtins))
+    loose = [
+        f"line {node.lineno}: {node.id}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id not in known
+    ]
+    assert not loose, f"{name} uses names that it never binds: {loose}"
 
 
 def test_nothing_calls_cuda() -> None:
