@@ -55,7 +55,7 @@ def never_fatal(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class HealthMonitor:
-    """Told about every step, which costs microseconds, and about every sample panel.
+    """Told about every step, which costs less than a millisecond of CPU, and about every sample panel.
 
     Args:
         pipeline: what is trained; its ``health`` panel shows the reports.
