@@ -35,6 +35,7 @@ from gan3d_ns.engine.schedules import (
     stage_at,
 )
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
+from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
@@ -94,6 +95,8 @@ class GanTrainer(Trainer):
         """Step at which the present weights were new: 0, or that of the last reseeding."""
         self.last_completed = -1
         """The newest step whose both phases are done."""
+        self.cost = TrainingCost()
+        """What the steps so far have taken, those before a resume included."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -176,6 +179,11 @@ class GanTrainer(Trainer):
                     group["lr"] = rate
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
+        """One step, its time counted; returns the summed loss, all terms, and measures."""
+        with self.cost.counting():
+            return self.both_phases(step)
+
+    def both_phases(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
         pipeline, plan = self.pipeline, self.plan(step)
         pipeline.set_window(plan.window_half_width)
@@ -369,6 +377,7 @@ class GanTrainer(Trainer):
         if state["scalers"]:  # empty where the run was trained without mixed precision
             self.grad_scaler.load_state_dict(state["scalers"])
         self.started_at = state.get("started_at", 0)
+        self.cost = TrainingCost(**state.get("cost", {}))
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 
@@ -386,6 +395,7 @@ class GanTrainer(Trainer):
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
         state["started_at"] = self.started_at
+        state["cost"] = vars(self.cost).copy()
         try:
             save_atomically(state, path, self.base_dir / PARTIAL_NAME)
         except OSError as error:
