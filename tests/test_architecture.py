@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": RENDERING | {"viewer"},
     "viewer": RENDERING | {"models"},
     "exporter": RENDERING | {"data", "models"},
-    "metrics": RENDERING | {"data", "models"},
+    "metrics": RENDERING | {"data", "exporter", "models"},
     "pipelines": RENDERING | {"data", "discriminators", "exporter", "metrics", "models", "viewer"},
     "engine": RENDERING | {"data", "discriminators", "exporter", "metrics", "models", "pipelines", "viewer"},
 }
