@@ -57,11 +57,11 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def checkpoint_in(folder: Path, step: int | None = None) -> Path:
-    """The checkpoint of a step in a run's ``nerfstudio_models`` folder, the newest one without a step.
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the checkpoints in a run's ``nerfstudio_models`` folder, in order.
 
     Raises:
-        UserError: there is none; says which steps there are.
+        UserError: there are none.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give the nerfstudio_models folder of a run.")
@@ -70,6 +70,16 @@ def checkpoint_in(folder: Path, step: int | None = None) -> Path:
         raise UserError(
             f"there is no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run."
         )
+    return steps
+
+
+def checkpoint_in(folder: Path, step: int | None = None) -> Path:
+    """The checkpoint of a step in a run's ``nerfstudio_models`` folder, the newest one without a step.
+
+    Raises:
+        UserError: there is none; says which steps there are.
+    """
+    steps = steps_in(folder)
     if step is not None and step not in steps:
         raise UserError(f"there is no checkpoint of step {step} in {folder}; there are: {', '.join(map(str, steps))}.")
     return folder / f"step-{steps[-1] if step is None else step:09d}.ckpt"

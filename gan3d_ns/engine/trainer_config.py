@@ -124,6 +124,7 @@ class GanTrainerConfig(TrainerConfig):
         """Reads a saved config: settings that are newer than it keep their defaults."""
         vars(self).update({**vars(type(self)()), **state})
         self.pipeline.model.method_name = self.method_name or ""
+        self.pipeline.training_resolution = self.largest_resolution
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
@@ -151,6 +152,7 @@ class GanTrainerConfig(TrainerConfig):
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
+        self.pipeline.training_resolution = self.largest_resolution
         return changed
 
     @property

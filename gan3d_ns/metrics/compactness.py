@@ -1,9 +1,7 @@
 """How thin surfaces are: the weighted variance of the depth along rays (GOF, released code, cal_weighted_var)."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,13 +11,13 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior
 from gan3d_ns.fields.base_field import Styles
+from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import CompactnessSettings, RELEASED_SAMPLES, RELEASED_TRUNCATION
 from gan3d_ns.model_components.compositing import compositing_weights, depth_variance
 from gan3d_ns.model_components.sampling import sample_positions, spread_evenly
+from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.models.generator import Generator
 
-NUM_SAMPLES = 36
-"""Uniform samples of each ray (released code)."""
-TRUNCATION = 0.7
 OPAQUE = 0.99
 """Only rays with more accumulated opacity count: the others have no surface to speak of."""
 SCALE = 1e4
@@ -34,6 +32,8 @@ class Spread:
     """Mean over the opaque rays of a picture, then over pictures, in 1e-4 squared world units; NaN without any."""
     counted: float
     """Share of the rays that were opaque."""
+    deviation: float | None = None
+    """Standard deviation over the pictures; None for fewer than two."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Compactness:
 
 
 def uniform_weights(
-    generator: Generator, styles: Styles, rays: RayBundle, num_samples: int = NUM_SAMPLES
+    generator: Generator, styles: Styles, rays: RayBundle, num_samples: int = RELEASED_SAMPLES
 ) -> tuple[Float[Tensor, "batch ray sample"], Float[Tensor, "batch ray sample"], Float[Tensor, "batch ray sample"]]:
     """Distances of uniform samples from near to far, their weights, and the weights with the way to the surface free.
 
@@ -73,16 +73,62 @@ def uniform_weights(
     return distances, compositing_weights(alphas), compositing_weights(freed)
 
 
+def measure_compactness(
+    model: GanModel, settings: CompactnessSettings, report: Callable[[float], None] = lambda done: None
+) -> list[Record]:
+    """The depth variance of the averaged generator by three samplings, and the shares of rays that count."""
+    measured = compactness(
+        model.generator_ema,
+        model.pose_prior,
+        range(settings.seed, settings.seed + settings.num_objects),
+        truncation=settings.truncation,
+        resolution=settings.resolution,
+        num_samples=settings.num_samples,
+        report=report,
+    )
+    protocol = {
+        "objects": settings.num_objects,
+        "resolution": settings.resolution,
+        "truncation": settings.truncation,
+        "uniform samples": settings.num_samples,
+        "seed": settings.seed,
+        "weights": "average",
+        "rays counted": f"accumulated opacity > {OPAQUE}",
+    }
+    unit = f"{1.0 / SCALE:g} squared world units"
+    records = []
+    for name, spread in (
+        ("depth_variance", measured.published),
+        ("depth_variance_untouched", measured.untouched),
+        ("depth_variance_own_samples", measured.own),
+    ):
+        records.append(
+            Record(
+                name,
+                spread.variance,
+                protocol,
+                better="lower",
+                unit=unit,
+                deviation=spread.deviation,
+                deviation_over="objects",
+            )
+        )
+    for name, spread in (("opaque_rays", measured.published), ("opaque_rays_own_samples", measured.own)):
+        records.append(Record(name, spread.counted, protocol))
+    return records
+
+
 @torch.no_grad()
 def compactness(
     generator: Generator,
     pose_prior: PosePrior,
     seeds: Sequence[int],
     *,
-    truncation: float = TRUNCATION,
+    truncation: float = RELEASED_TRUNCATION,
     resolution: int = 64,
-    num_samples: int = NUM_SAMPLES,
+    num_samples: int = RELEASED_SAMPLES,
     rays_per_chunk: int = 4096,
+    report: Callable[[float], None] = lambda done: None,
 ) -> Compactness:
     """The mean depth variance of one picture for each seed, from a random pose of the prior.
 
@@ -94,10 +140,12 @@ def compactness(
         resolution: side of the pictures in pixels.
         num_samples: uniform samples of each ray.
         rays_per_chunk: bounds the memory.
+        report: told the fraction that is done.
     """
     device = generator.mean_code.device
     pictures: list[list[Tensor]] = [[], [], []]
-    for seed in seeds:
+    for index, seed in enumerate(seeds):
+        report(index / len(seeds))
         randomness = torch.Generator().manual_seed(seed)
         latents = torch.randn(1, generator.field.latent_dim, generator=randomness).to(device)
         styles = generator.styles(latents, truncation)
@@ -120,4 +168,6 @@ def spread_of(variances: Float[Tensor, "picture ray"]) -> Spread:
     """The mean over the rays of each picture, then over the pictures; rays that are NaN do not count."""
     counted = float(variances.isfinite().float().mean())
     means = variances.nanmean(dim=1)
-    return Spread(SCALE * float(means.nanmean()) if counted > 0 else math.nan, counted)
+    means = means[means.isfinite()]
+    deviation = SCALE * float(means.std()) if len(means) > 1 else None
+    return Spread(SCALE * float(means.mean()) if len(means) else math.nan, counted, deviation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -42,14 +42,17 @@ class Record:
     """The same measure where nothing is generated, real against real or truth against truth, at the same counts."""
     floor_between: str = ""
     """What was compared for it."""
+    measure: str = ""
+    """Which measurement it came from, see `metrics.evaluation`."""
 
     @property
     def heading(self) -> str:
-        """Names the column that this value may stand in: values of other networks have other headings."""
+        """Names the column that this value may stand in: other networks, pictures of other sizes, are other columns."""
         network = self.protocol.get(NETWORK)
         if network is None:
             return self.metric
-        return f"{self.metric} [{network} {str(self.protocol.get(NETWORK_HASH, ''))[:SHOWN_HASH]}]"
+        weights, side = str(self.protocol.get(NETWORK_HASH, ""))[:SHOWN_HASH], self.protocol.get("resolution")
+        return f"{self.metric} [{network} {weights}, {side} px]"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class Measured:
 
     subject: Subject
     records: Sequence[Record]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each measurement was asked for."""
+
+    def with_measure(self, measure: str, settings: Mapping[str, Any], records: Sequence[Record]) -> Measured:
+        """The same checkpoint with the results of one measurement added, or in place of older ones."""
+        kept = [record for record in self.records if record.measure != measure]
+        added = [replace(record, measure=measure) for record in records]
+        return Measured(self.subject, [*kept, *added], {**self.settings, measure: dict(settings)})
 
     def record(self, heading: str) -> Optional[Record]:
         """The record of a heading, or of a metric where that is not ambiguous."""
@@ -84,7 +95,11 @@ class Measured:
 def as_json(measured: Sequence[Measured]) -> str:
     """JSON text; NaN as null. The same measurements give the same text."""
     results = [
-        {"subject": asdict(entry.subject), "records": [_plain(record) for record in entry.records]}
+        {
+            "subject": asdict(entry.subject),
+            "settings": entry.settings,
+            "records": [_plain(record) for record in entry.records],
+        }
         for entry in measured
     ]
     return json.dumps({"format": RECORDS_FORMAT, "results": results}, indent=2, allow_nan=False) + "\n"
@@ -105,6 +120,7 @@ def from_json(text: str, name: str) -> list[Measured]:
                     Record(**{**_known(Record, record), "value": _number(record["value"])})
                     for record in entry["records"]
                 ],
+                dict(entry["settings"]),
             )
             for entry in content["results"]
         ]

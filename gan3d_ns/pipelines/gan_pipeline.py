@@ -1,15 +1,18 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
+import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
+from typing_extensions import Annotated
 
 from gan3d_ns.cameras.patches import Patches
 from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
@@ -17,7 +20,9 @@ from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.object_files import FILE_KINDS, write_object
+from gan3d_ns.metrics.evaluation import Evaluation, RealPictures
 from gan3d_ns.metrics.scores import score_measures
+from gan3d_ns.metrics.settings import EvaluationConfig
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.augmentation import NUM_UNIFORMS, Showing, augmentation_uniforms, diff_augment
 from gan3d_ns.model_components.packing import pack_rows
@@ -84,6 +89,8 @@ class GanPipelineConfig(VanillaPipelineConfig):
     """The opponent. Its resolution must cover the curriculum's largest."""
     loss: GanLossConfig = field(default_factory=GanLossConfig)
     """What is minimised."""
+    training_resolution: Annotated[Optional[int], tyro.conf.Suppress] = None
+    """Side of the training's largest pictures in pixels, filled in from the curriculum."""
     share_fakes: bool = True
     """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
     a batch is split, one search. The published methods draw new ones."""
@@ -349,6 +356,31 @@ class GanPipeline(VanillaPipeline):
             scores = self.discriminator(images_of(rgb, resolution)).score
             loss = losses.non_saturating_generator_loss(scores)
         return None, {"g_adversarial": loss}, {}
+
+    def real_pictures(self, folder: Optional[Path] = None) -> RealPictures:
+        """The pictures that generated ones are compared with: those of the training, or of another folder."""
+        config = self.config.datamanager
+        chosen = folder or config.data or config.dataparser.data
+        resolution = self.config.training_resolution or self.config.discriminator.resolution
+        return RealPictures(chosen, config.collection, resolution)
+
+    def get_average_eval_image_metrics(
+        self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
+    ) -> Dict[str, float]:
+        """For ns-eval: what a model has to say of the virtual views, and the picture metrics of `gan3d eval`.
+
+        Raises:
+            UserError: the training pictures are gone or too few, or the feature network is out of reach.
+        """
+        records = Evaluation(self.model, self.real_pictures(), EvaluationConfig()).measure("pictures")
+        results = super().get_average_eval_image_metrics(step, output_path, get_std)
+        for record in records:
+            results[record.heading] = record.value
+            if get_std and record.deviation is not None:
+                results[f"{record.heading} std"] = record.deviation
+            if record.floor is not None:
+                results[f"{record.heading} floor"] = record.floor
+        return results
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         return {**self.model.get_param_groups(), "discriminator": list(self.discriminator.parameters())}

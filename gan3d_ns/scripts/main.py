@@ -8,6 +8,7 @@ from typing import Optional, Sequence, Union
 import tyro
 from typing_extensions import Annotated
 
+from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
 from gan3d_ns.scripts.export_splats import ExportSplats
@@ -53,6 +54,7 @@ class Import:
 
 Command = Union[
     Annotated[Export, tyro.conf.subcommand("export")],
+    Annotated[Evaluate, tyro.conf.subcommand("eval")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
     Annotated[Video, tyro.conf.subcommand("video")],
     Annotated[Import, tyro.conf.subcommand("import")],

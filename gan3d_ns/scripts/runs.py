@@ -35,14 +35,19 @@ def load_run(config_path: Path, step: int | None = None) -> tuple[GanTrainerConf
 
     from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
 
-    beside = config_path.parent / config.relative_model_dir
-    config.load_dir = beside if beside.is_dir() else config.get_checkpoint_dir()
+    config.load_dir = checkpoint_folder(config_path, config)
     state = read_checkpoint(checkpoint_in(config.load_dir, step))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline: GanPipeline = config.pipeline.setup(device=device, test_mode="inference")
     pipeline.load_pipeline(state["pipeline"], state["step"])
     pipeline.eval()
     return config, pipeline, state["step"]
+
+
+def checkpoint_folder(config_path: Path, config: GanTrainerConfig) -> Path:
+    """Where a run's checkpoints lie: beside its config, so that a run may have been moved, or where the config says."""
+    beside = config_of(config_path).parent / config.relative_model_dir
+    return beside if beside.is_dir() else config.get_checkpoint_dir()
 
 
 def config_of(path: Path) -> Path:

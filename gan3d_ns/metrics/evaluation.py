@@ -1,0 +1,137 @@
+"""All measurements of a generator behind one face, for `gan3d eval`, `ns-eval` and comparisons."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from gan3d_ns.data.image_collection import ImageCollection
+from gan3d_ns.data.procedural import procedural_collection_folder
+from gan3d_ns.data.true_collection import TrueCollection, has_truth, open_truth
+from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.compactness import CompactnessSettings, measure_compactness
+from gan3d_ns.metrics.picture_quality import PictureSettings, measure_pictures
+from gan3d_ns.metrics.pose_error import PoseSettings, YawOffset, measure_pose, yaw_offset
+from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.reprojection import ReprojectionSettings, measure_reprojection
+from gan3d_ns.metrics.shape_health import HealthSettings, measure_health
+from gan3d_ns.metrics.shape_sets import ShapeSettings, measure_shapes
+from gan3d_ns.metrics.surface_truth import SurfaceSettings, measure_surface
+from gan3d_ns.models.gan_model import GanModel
+
+NUM_HELD_OUT, HELD_OUT_SEED = 64, 1
+"""Toy cars that no training of the built-in collection has seen."""
+
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class RealPictures:
+    """The pictures to compare with: a folder and how its files become squares."""
+
+    folder: Optional[Path]
+    """None: the built-in toy cars."""
+    collection: Any
+    """ImageCollectionConfig of the training."""
+    resolution: int
+    """Side of the largest pictures of the training, in pixels."""
+
+    @property
+    def path(self) -> Path:
+        """The folder; the built-in collection is made where it is not there yet."""
+        return procedural_collection_folder() if self.folder is None else Path(self.folder)
+
+    def open(self, resolution: Optional[int] = None) -> ImageCollection:
+        """The decoded pictures, at the training's resolution unless another is given.
+
+        Raises:
+            UserError: there is no such folder, or too few usable pictures in it.
+        """
+        return self.collection.setup(source=self.path, resolution=resolution or self.resolution)
+
+
+class Evaluation:
+    """Measures one model; what several measurements need is made once.
+
+    Args:
+        model: in evaluation mode.
+        real: what it was trained on, or what it is to be compared with.
+        config: what each measurement is asked for.
+        truth: folder of a collection with truth; without it the real pictures' own truth, where they have one.
+        held_out: folder of other pictures with truth, for inversions and true shapes; without it, toy cars that the
+            training has not seen, or, for other collections, the truth itself.
+    """
+
+    def __init__(
+        self,
+        model: GanModel,
+        real: RealPictures,
+        config: EvaluationConfig,
+        truth: Optional[Path] = None,
+        held_out: Optional[Path] = None,
+    ) -> None:
+        self.model, self.real, self.config = model, real, config
+        self.truth_folder, self.held_out_folder = truth, held_out
+        self._offset: Optional[YawOffset] = None
+        self._truths: Dict[str, TrueCollection] = {}
+
+    def available(self) -> Tuple[str, ...]:
+        """The measurements that this run allows."""
+        known = self.truth_folder is not None or self.real.folder is None or has_truth(Path(self.real.folder))
+        return MEASURES if known else WITHOUT_TRUTH
+
+    def truth(self) -> TrueCollection:
+        """The collection with truth that the training pictures belong to.
+
+        Raises:
+            UserError: there is none.
+        """
+        if "truth" not in self._truths:
+            folder = self.truth_folder or self.real.path
+            if not has_truth(folder):
+                raise UserError(
+                    f"the true cameras and shapes of {folder} are not known, and pose, shapes and surface are measured "
+                    "against them; give --truth FOLDER of a collection made by `gan3d collection`, or leave them out."
+                )
+            self._truths["truth"] = open_truth(folder)
+        return self._truths["truth"]
+
+    def held_out(self) -> TrueCollection:
+        """Pictures with truth that the training has not seen, as far as there are any."""
+        if "held out" not in self._truths:
+            folder = self.held_out_folder
+            if folder is None and self.truth_folder is None and self.real.folder is None:
+                folder = procedural_collection_folder(num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
+            self._truths["held out"] = self.truth() if folder is None else open_truth(folder)
+        return self._truths["held out"]
+
+    def offset(self) -> YawOffset:
+        """By how much the generator has its objects turned against the truth."""
+        if self._offset is None:
+            self._offset = yaw_offset(self.model, self.truth(), self.config.pose, self.real.resolution)
+        return self._offset
+
+    def measure(self, measure: str, report: Report = lambda done: None) -> list[Record]:
+        """The records of one measurement.
+
+        Raises:
+            UserError: there is no such measurement, or the run does not allow it.
+        """
+        model, config = self.model, self.config
+        if measure == "pictures":
+            side = config.pictures.resolution or self.real.resolution
+            return measure_pictures(model, self.real.open(side), side, config.pictures, report)
+        if measure == "health":
+            return measure_health(model, config.health, report)
+        if measure == "compactness":
+            return measure_compactness(model, config.compactness, report)
+        if measure == "reprojection":
+            known = "pose" in self.available()
+            return measure_reprojection(model, config.reprojection, self.held_out() if known else None, report)
+        if measure == "pose":
+            return measure_pose(model, self.truth(), config.pose, self.real.resolution, report)
+        if measure == "shapes":
+            return measure_shapes(model, self.held_out(), config.shapes, self.offset().radians, report)
+        if measure == "surface":
+            return measure_surface(model, self.held_out(), config.surface, self.offset().radians, report)
+        raise UserError(f"there is no measurement {measure}; choose among {', '.join(MEASURES)}.")

@@ -1,0 +1,215 @@
+"""`gan3d eval`: numbers about runs, with all that they depend on, and tables of several runs."""
+
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Literal, Optional, Tuple
+
+import tyro
+from typing_extensions import Annotated
+
+from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.settings import WITHOUT_TRUTH, EvaluationConfig
+
+if TYPE_CHECKING:
+    from gan3d_ns.metrics.evaluation import Evaluation
+    from gan3d_ns.metrics.records import Measured
+
+RESULTS_NAME = "metrics.json"
+Measure = Literal["pictures", "health", "compactness", "reprojection", "pose", "shapes", "surface"]
+
+
+@dataclass
+class Evaluate:
+    """Measure runs: quality of pictures, health and compactness of shapes, errors against the truth.
+
+    Results stand in metrics.json in each run's folder, and what was measured earlier with the same settings is not
+    measured again. With --table runs are laid side by side.
+    """
+
+    load_config: Tuple[Path, ...]
+    """config.yml of one run or of several, or their folders; best.yml for the best checkpoint."""
+    measures: Optional[Tuple[Measure, ...]] = None
+    """What to measure; without it all that the run allows. pose, shapes and surface need a collection with truth."""
+    load_step: Optional[int] = None
+    """Which checkpoint; without it the newest."""
+    all_checkpoints: bool = False
+    """Measure every checkpoint that the runs have kept, for quality against time."""
+    again: bool = False
+    """Measure again what stands in metrics.json already."""
+    data: Optional[Path] = None
+    """Real pictures to compare with; without it those that each run was trained on."""
+    truth: Optional[Path] = None
+    """Collection with truth (see `gan3d collection`); without it the training's own where its truth is known."""
+    held_out: Optional[Path] = None
+    """Collection with truth that the training has not seen, for shapes and surface; toy cars have one of their own."""
+    table: bool = False
+    """Write a comparison of all that is known of these runs: comparison.md, .csv, .json and quality.png."""
+    output: Path = Path("outputs/comparison")
+    """Folder of the comparison."""
+    plot_metric: Optional[str] = None
+    """What quality.png shows over time; without it fid."""
+    settings: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    """What each measurement is asked for."""
+
+    def main(self) -> None:
+        """Measures, prints and keeps the results.
+
+        Raises:
+            UserError: a run cannot be opened or measured; what was measured before is kept.
+        """
+        if not self.load_config:
+            raise UserError("give at least one run: --load-config RUN/config.yml.")
+        if self.load_step is not None and self.all_checkpoints:
+            raise UserError("--load-step chooses one checkpoint and --all-checkpoints all; leave one of them out.")
+
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        measured: List[Measured] = []
+        for path in self.load_config:
+            measured += self.measured_run(path)
+        if self.table:
+            for file in write_comparison(measured, self.output, self.plot_metric):
+                CONSOLE.print(f"{file}", soft_wrap=True, markup=False, highlight=False)
+
+    def measured_run(self, path: Path) -> "List[Measured]":
+        """The checkpoints of a run, each measured, kept in the run's folder and printed."""
+        from nerfstudio.utils.rich_utils import CONSOLE
+
+        from gan3d_ns.scripts.runs import config_of
+
+        results, found = config_of(path).parent / RESULTS_NAME, []
+        for step in self.steps(path):
+            kept = kept_results(results)
+            entry, evaluation = self.opened(path, step, kept)
+            CONSOLE.rule(f"{entry.subject.data} {entry.subject.method} {entry.subject.run}, step {entry.subject.step}")
+            for measure in self.wanted(evaluation):
+                asked = self.asked(measure, evaluation)
+                if self.again or entry.settings.get(measure) != asked:
+                    with progress_bar(measure) as report:
+                        records = evaluation.measure(measure, report)
+                    entry = entry.with_measure(measure, asked, records)
+                    keep_results(results, [*(k for k in kept if k.subject.step != entry.subject.step), entry])
+                print_records([record for record in entry.records if record.measure == measure], measure)
+            found.append(entry)
+        CONSOLE.print(f"{results}", soft_wrap=True, markup=False, highlight=False)
+        return found
+
+    def steps(self, path: Path) -> List[Optional[int]]:
+        """The checkpoints to measure; None is the newest."""
+        if not self.all_checkpoints:
+            return [self.load_step]
+        from gan3d_ns.engine.checkpoint_files import steps_in
+        from gan3d_ns.scripts.runs import checkpoint_folder, read_run_config
+
+        return list(steps_in(checkpoint_folder(path, read_run_config(path))))
+
+    def opened(self, path: Path, step: Optional[int], kept: "List[Measured]") -> "Tuple[Measured, Evaluation]":
+        """The run with its weights, and what is known of this checkpoint already."""
+        import torch
+
+        from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
+        from gan3d_ns.metrics.evaluation import Evaluation
+        from gan3d_ns.metrics.records import Measured, Subject
+        from gan3d_ns.scripts.runs import checkpoint_folder, load_run
+
+        torch.set_flush_denormal(True)
+        config, pipeline, step = load_run(path, step)
+        cost = read_checkpoint(checkpoint_in(checkpoint_folder(path, config), step)).get("cost", {})
+        name, method, run = config.experiment_name or "", config.method_name, config.timestamp
+        subject = Subject(method, name, run, step, cost.get("wall_seconds"), cost.get("cpu_seconds"))
+        earlier = next((entry for entry in kept if entry.subject.step == step), None)
+        entry = Measured(subject, earlier.records, earlier.settings) if earlier else Measured(subject, [])
+        real = pipeline.real_pictures(self.data)
+        return entry, Evaluation(pipeline.model, real, self.settings, self.truth, self.held_out)
+
+    def wanted(self, evaluation: "Evaluation") -> Tuple[str, ...]:
+        """The measurements to make; those that need a truth only where there is one, unless they were asked for."""
+        if self.measures is not None:
+            return tuple(dict.fromkeys(self.measures))
+        return evaluation.available()
+
+    def asked(self, measure: str, evaluation: "Evaluation") -> Dict[str, Any]:
+        """All that decides whether an earlier result answers the same question; plain values, as in JSON."""
+        import json
+
+        from gan3d_ns.metrics.feature_networks import default_features
+
+        asked = asdict(getattr(self.settings, measure))
+        if measure == "pictures":
+            asked["features"] = asked["features"] or default_features()
+            asked["data"] = str(evaluation.real.folder)
+        elif measure not in WITHOUT_TRUTH:
+            asked["truth"] = [str(self.truth or evaluation.real.folder), str(self.held_out)]
+        return json.loads(json.dumps(asked, default=str))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal; what it gives takes the fraction that is done."""
+    from nerfstudio.utils.rich_utils import CONSOLE
+    from rich.progress import Progress
+
+    with Progress(console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def kept_results(path: Path) -> "List[Measured]":
+    """The results of earlier calls; none where there is no file.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    from gan3d_ns.metrics.records import read_measured
+
+    return read_measured(path) if path.is_file() else []
+
+
+def keep_results(path: Path, measured: "List[Measured]") -> None:
+    """Writes them whole or not at all, by step."""
+    from gan3d_ns.exporter.writers import write_atomically
+    from gan3d_ns.metrics.records import as_json
+
+    ordered = sorted(measured, key=lambda entry: entry.subject.step)
+    write_atomically(path, as_json(ordered).encode())
+
+
+def print_records(records: List[Any], measure: str) -> None:
+    """A table of one measurement on the terminal."""
+    from nerfstudio.utils.rich_utils import CONSOLE
+    from rich.table import Table
+
+    from gan3d_ns.metrics.comparison import arrow, shown_number
+
+    table = Table(title=measure, title_justify="left")
+    for name in ("", "value", "±", "floor"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=bool(name))
+    for record in records:
+        numbers = (record.value, record.deviation, record.floor)
+        cells = ["" if number is None else shown_number(number) for number in numbers]
+        unit = f", {record.unit}" if record.unit else ""
+        table.add_row(f"{record.heading}{unit}{arrow(record)}".replace("[", "\\["), *cells)
+    CONSOLE.print(table)
+
+
+def write_comparison(measured: "List[Measured]", folder: Path, plot_metric: Optional[str]) -> List[Path]:
+    """Table and plot of several runs in a folder; returns the files.
+
+    Raises:
+        UserError: there is nothing to compare, no such metric, or the folder cannot be written.
+    """
+    from gan3d_ns.exporter.writers import write_atomically
+    from gan3d_ns.metrics.comparison import as_csv, markdown
+    from gan3d_ns.metrics.quality_plot import quality_plot
+    from gan3d_ns.metrics.records import as_json
+
+    contents = {
+        "quality.png": quality_plot(measured, plot_metric),
+        "comparison.md": markdown(measured).encode(),
+        "comparison.csv": as_csv(measured).encode(),
+        "comparison.json": as_json(measured).encode(),
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]

@@ -1,0 +1,66 @@
+"""Trainings of equal cost are ordinary runs that keep checkpoints on their way, with settings that may be changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+import pytest
+from tiny_runs import tiny_config
+
+from benchmarks.equal_time import Train, change_setting, run_for
+from gan3d_ns.engine.checkpoint_files import read_checkpoint, steps_in
+from gan3d_ns.errors import UserError
+
+
+@dataclass
+class Inner:
+    flag: bool = True
+    rate: float = 1.0
+    count: int = 3
+    side: Optional[int] = None
+
+
+@dataclass
+class Outer:
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_settings_are_changed_by_their_path():
+    config = Outer()
+    for change in ("inner.flag=false", "inner.rate=2", "inner.count=5", "inner.side=7"):
+        change_setting(config, change)
+    assert config.inner == Inner(False, 2.0, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("inner.nothing=1", "there is no setting inner.nothing"),
+        ("outer.flag=1", "there is no setting outer.flag"),
+        ("inner.flag", "give PATH=VALUE"),
+        ("inner.flag=3", "like it"),
+        ("inner.count=many", "like it"),
+    ],
+)
+def test_other_changes_are_refused(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        change_setting(Outer(), change)
+
+
+def test_a_training_ends_with_its_time_and_keeps_checkpoints(tmp_path):
+    config = tiny_config("gof-gan-tiny", tmp_path, save_only_latest_checkpoint=False)
+    run_for(config, seconds=1.5, checkpoints=3)
+    folder = config.get_checkpoint_dir()
+    steps = steps_in(folder)
+    assert len(steps) == 3
+    spent = [read_checkpoint(folder / f"step-{step:09d}.ckpt")["cost"]["cpu_seconds"] for step in steps]
+    assert spent[0] >= 0.5 and spent[1] >= 1.0 and spent[2] >= 1.5
+    assert spent == sorted(spent)
+
+
+def test_what_makes_no_sense_is_said(tmp_path):
+    with pytest.raises(UserError, match="there is no method nothing"):
+        Train("nothing").main()
+    with pytest.raises(UserError, match="at least one"):
+        Train("gof-gan-tiny", checkpoints=0).main()
