@@ -16,23 +16,32 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from skimage.measure import marching_cubes
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.procedural_car_sampling import sample_car
 from gan3d_ns.data.procedural_cars import Car
-from gan3d_ns.data.procedural_rendering import SceneRendering, render, render_colours, render_depth
+from gan3d_ns.data.procedural_rendering import (
+    SceneRendering,
+    render,
+    render_colours,
+    render_depth,
+    seen_normals,
+    surface_normals,
+)
+from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 
 PROCEDURAL_VERSION = 1
 """Part of the folder's name; raise it when the same seed gives another picture."""
-TRUTH_FILE = "truth.npz"
-"""Poses and seeds, beside the pictures."""
 DEFAULT_NUM_IMAGES = 2000
 DEFAULT_RESOLUTION = 64
 SUPERSAMPLING = 2
 """Rays along each side of a pixel."""
+MESH_CELLS = 96
+"""Cells of the lattice along each side of a mesh's cube."""
 
 
 def procedural_pose_prior() -> PosePrior:
@@ -95,6 +104,8 @@ class ProceduralTruth:
     """One car's seed for each picture."""
     resolution: int
     """Side of the pictures in pixels."""
+    num_objects: int
+    """One car for each picture."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -114,10 +125,15 @@ class ProceduralTruth:
                 "make the collection again."
             )
         self.folder = folder
+        self.num_objects = len(self.seeds)
         self.prior = procedural_pose_prior()
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def object_of(self, index: int) -> int:
+        """Picture and car have the same number."""
+        return index
 
     def index_of(self, picture: Path) -> int:
         """Number of a picture of this folder."""
@@ -149,6 +165,25 @@ class ProceduralTruth:
         """Colours, depth and mask of the car, from its picture's pose or from any other."""
         pose = self.poses[index] if pose is None else pose
         return render(self.scene(index), self.prior, pose, resolution or self.resolution, SUPERSAMPLING)
+
+    def view(self, index: int, resolution: int, pose: Float[Tensor, "2"] | None = None) -> TrueView:
+        """The car of a picture, from the picture's pose or from any other."""
+        pose = self.poses[index] if pose is None else pose
+        rgb, depth, mask = self.rendering(index, resolution, pose)
+        return TrueView(rgb, depth, mask, seen_normals(self.scene(index), self.prior, pose, depth))
+
+    def mesh(self, number: int) -> TrueMesh:
+        """The surface of a car, by marching cubes (Lewiner et al. 2003): closed, faces counter-clockwise outside."""
+        car = self.scene(number)
+        axis = torch.linspace(-car.bounding_radius, car.bounding_radius, MESH_CELLS + 1)
+        lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+        distances = torch.cat([car.sdf(layer.reshape(-1, 3)) for layer in lattice]).view(lattice.shape[:3])
+        vertices, faces, _, _ = marching_cubes(distances.numpy(), 0.0)
+        # A distance is known also between lattice points: a step of its length lands on the surface.
+        points = torch.from_numpy(vertices.astype(np.float32)) * (axis[1] - axis[0]) + axis[0]
+        for _ in range(2):
+            points = points - car.sdf(points)[:, None] * surface_normals(car, points)
+        return TrueMesh(points, torch.from_numpy(faces.astype(np.int64)))
 
 
 def _make_collection(folder: Path, num_images: int, resolution: int, seed: int) -> None:

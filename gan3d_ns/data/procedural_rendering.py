@@ -135,6 +135,17 @@ def surface_normals(scene: Scene, points: Float[Tensor, "point 3"]) -> Float[Ten
     return torch.nn.functional.normalize(distances.T @ corners, dim=-1)
 
 
+def seen_normals(
+    scene: Scene, prior: PosePrior, pose: Float[Tensor, "2"], depth: Float[Tensor, "row column"]
+) -> Float[Tensor, "row column 3"]:
+    """Return the unit normals where the rays of a depth image end; 0 where it is `far`."""
+    origin, directions = _rays(prior, pose, len(depth), 1)
+    hit = depth < prior.config.far
+    normals = torch.zeros_like(directions)
+    normals[hit] = surface_normals(scene, origin + depth[hit, None] * directions[hit])
+    return normals
+
+
 def _rays(
     prior: PosePrior, pose: Float[Tensor, "2"], resolution: int, supersampling: int
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "row column 3"]]:

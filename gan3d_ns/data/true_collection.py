@@ -10,6 +10,9 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior
 
+TRUTH_FILE = "truth.npz"
+"""What is true of the pictures, beside them."""
+
 
 class TrueView(NamedTuple):
     """What a camera really sees; distances in world units."""
