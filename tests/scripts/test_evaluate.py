@@ -1,0 +1,143 @@
+"""`gan3d eval`: results are kept in the run, taken up again, laid side by side, and nothing is lost on bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import pytest
+from tiny_runs import make_tiny_run
+
+from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.evaluation import Evaluation
+from gan3d_ns.metrics.records import read_measured
+from gan3d_ns.metrics.settings import CompactnessSettings, EvaluationConfig, HealthSettings
+from gan3d_ns.scripts.evaluate import RESULTS_NAME, Evaluate
+from gan3d_ns.scripts.main import main
+
+
+def quick(**changes) -> EvaluationConfig:
+    """Two small measurements that need no pictures."""
+    health = HealthSettings(num_objects=2, resolution=8, **changes)
+    return EvaluationConfig(health=health, compactness=CompactnessSettings(num_objects=2, resolution=8))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run with checkpoints of steps 0 and 2."""
+    folder = tmp_path_factory.mktemp("run")
+    return make_tiny_run("gof-gan-tiny", folder, steps=3, steps_per_save=2, save_only_latest_checkpoint=False)
+
+
+@pytest.fixture(autouse=True)
+def no_results(run):
+    (run.parent / RESULTS_NAME).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[str]:
+    """The measurements that were really made."""
+    made, measure = [], Evaluation.measure
+
+    def counted(self, name, *arguments):
+        made.append(name)
+        return measure(self, name, *arguments)
+
+    monkeypatch.setattr(Evaluation, "measure", counted)
+    return made
+
+
+def test_results_stand_in_the_run_and_are_taken_up_again(run, measured, capsys):
+    for _ in range(2):
+        Evaluate((run,), measures=("health", "compactness"), settings=quick()).main()
+        assert "relief" in capsys.readouterr().out
+    assert measured == ["health", "compactness"]
+    (entry,) = read_measured(run.parent / RESULTS_NAME)
+    assert entry.subject.step == 2 and entry.subject.method == "gof-gan-tiny"
+    assert entry.subject.cpu_seconds is not None and entry.subject.cpu_seconds > 0
+    assert {record.measure for record in entry.records} == {"health", "compactness"}
+
+
+def test_other_settings_are_measured_anew_and_the_rest_is_kept(run, measured):
+    Evaluate((run,), measures=("health", "compactness"), settings=quick()).main()
+    Evaluate((run,), measures=("health",), settings=quick(seed=3)).main()
+    assert measured == ["health", "compactness", "health"]
+    (entry,) = read_measured(run.parent / RESULTS_NAME)
+    assert {r.protocol["seed"] for r in entry.records if r.measure == "health"} == {3}
+    assert any(record.measure == "compactness" for record in entry.records)
+
+
+def test_the_same_digits_again(run):
+    texts = []
+    for _ in range(2):
+        Evaluate((run,), measures=("health", "compactness"), settings=quick(), again=True).main()
+        texts.append((run.parent / RESULTS_NAME).read_text())
+    assert texts[0] == texts[1]
+
+
+def test_every_checkpoint_and_a_table(run, tmp_path, capsys):
+    Evaluate(
+        (run,),
+        measures=("compactness",),
+        settings=quick(),
+        all_checkpoints=True,
+        table=True,
+        output=tmp_path,
+        plot_metric="opaque_rays",
+    ).main()
+    assert [entry.subject.step for entry in read_measured(run.parent / RESULTS_NAME)] == [0, 2]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    assert {row["step"] for row in rows} == {"0", "2"}
+    assert "## compactness" in (tmp_path / "comparison.md").read_text()
+    assert len(json.loads((tmp_path / "comparison.json").read_text())["results"]) == 2
+    assert imageio.imread(tmp_path / "quality.png").ndim == 3
+    assert "quality.png" in capsys.readouterr().out
+
+
+def test_the_command_line_reaches_the_settings(run, capsys):
+    arguments = ["eval", "--load-config", str(run), "--measures", "health", "--health.num-objects", "2"]
+    main([*arguments, "--health.resolution", "9"])
+    (entry,) = read_measured(run.parent / RESULTS_NAME)
+    assert entry.settings["health"]["resolution"] == 9
+    assert {record.protocol["objects"] for record in entry.records} == {2}
+
+
+def test_what_was_measured_survives_a_failure(run, monkeypatch):
+    def fail(self, report):
+        raise UserError("no pictures")
+
+    measure = Evaluation.measure
+    monkeypatch.setattr(
+        Evaluation, "measure", lambda self, name, report: fail(self, report) if name == "compactness" else measure(self, name, report)
+    )
+    with pytest.raises(UserError, match="no pictures"):
+        Evaluate((run,), measures=("health", "compactness"), settings=quick()).main()
+    (entry,) = read_measured(run.parent / RESULTS_NAME)
+    assert {record.measure for record in entry.records} == {"health"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"load_config": ()}, "at least one run"),
+        ({"load_config": (Path("nowhere/config.yml"),)}, "there is no run at"),
+        ({"load_step": 1, "all_checkpoints": True}, "leave one of them out"),
+        ({"load_step": 7}, "there is no checkpoint of step 7"),
+        ({"measures": ("pose",)}, "true cameras and shapes"),
+        ({"measures": ("pictures",), "data": Path("no-such-folder")}, "no-such-folder"),
+    ],
+)
+def test_bad_input_is_said(run, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Evaluate(**{"load_config": (run,), "measures": ("health",), "settings": quick(), **changes}).main()
+
+
+def test_torn_results_are_not_replaced(run):
+    file = run.parent / RESULTS_NAME
+    file.write_text("{")
+    with pytest.raises(UserError, match="holds no results"):
+        Evaluate((run,), measures=("health",), settings=quick()).main()
+    assert file.read_text() == "{"
