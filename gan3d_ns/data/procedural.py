@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.utils.rich_utils import CONSOLE
-from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from skimage.measure import marching_cubes
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
+from gan3d_ns.data.picture_folder import check_sizes, write_pictures
 from gan3d_ns.data.procedural_car_sampling import sample_car
 from gan3d_ns.data.procedural_cars import Car
 from gan3d_ns.data.procedural_rendering import (
@@ -69,16 +63,13 @@ def procedural_collection_folder(
     Raises:
         UserError: where the numbers make no collection, or the folder cannot be written.
     """
-    if num_images < 2 or resolution < 8:
-        raise UserError(
-            f"{num_images} images at {resolution} pixels make no collection; ask for 2 or more at 8 or more pixels."
-        )
+    check_sizes(num_images, resolution)
     root = cache_root() if root is None else root
     target = root / "procedural" / f"cars-v{PROCEDURAL_VERSION}-{num_images}x{resolution}-seed{seed}"
     try:
         return publish_folder(
             target,
-            lambda folder: _make_collection(folder, num_images, resolution, seed),
+            lambda folder: write_procedural_collection(folder, num_images, resolution, seed),
             lambda folder: _is_complete(folder, num_images),
         )
     except OSError as error:
@@ -174,6 +165,9 @@ class ProceduralTruth:
 
     def mesh(self, number: int) -> TrueMesh:
         """The surface of a car, by marching cubes (Lewiner et al. 2003): closed, faces counter-clockwise outside."""
+        # Here, because registering a method imports this file.
+        from skimage.measure import marching_cubes
+
         car = self.scene(number)
         axis = torch.linspace(-car.bounding_radius, car.bounding_radius, MESH_CELLS + 1)
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
@@ -186,26 +180,21 @@ class ProceduralTruth:
         return TrueMesh(points, torch.from_numpy(faces.astype(np.int64)))
 
 
-def _make_collection(folder: Path, num_images: int, resolution: int, seed: int) -> None:
+def write_procedural_collection(folder: Path, num_images: int, resolution: int, seed: int) -> None:
+    """Fill an empty folder with toy cars; the same arguments give the same files (see `procedural_collection_folder`).
+
+    Raises:
+        UserError: where the numbers make no collection.
+    """
+    check_sizes(num_images, resolution)
     prior = procedural_pose_prior()
-    generator = torch.Generator().manual_seed(seed)
-    poses = prior.sample(num_images, generator)
+    poses = prior.sample(num_images, torch.Generator().manual_seed(seed))
     seeds = [seed * 1_000_000 + number for number in range(num_images)]
-    digits = max(5, int(math.log10(num_images - 1)) + 1)
 
-    def make(number: int) -> None:
-        colours = render_colours(sample_car(seeds[number]), prior, poses[number], resolution, SUPERSAMPLING)
-        pixels = colours.permute(1, 2, 0).mul(255.0).round().to(torch.uint8).numpy()
-        Image.fromarray(pixels).save(folder / f"{number:0{digits}d}.png")
+    def picture(number: int) -> Float[Tensor, "3 row column"]:
+        return render_colours(sample_car(seeds[number]), prior, poses[number], resolution, SUPERSAMPLING)
 
-    columns = (TextColumn("Making the built-in toy cars"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
-        Progress(*columns, console=CONSOLE, transient=True) as progress,
-    ):
-        task = progress.add_task("", total=num_images)
-        for _ in pool.map(make, range(num_images)):
-            progress.advance(task)
+    write_pictures(folder, range(num_images), num_images, picture, "Making toy cars")
     with open(folder / TRUTH_FILE, "wb") as stream:
         np.savez(
             stream,

@@ -92,7 +92,7 @@ def render_depth(
     scene: Scene, prior: PosePrior, pose: Float[Tensor, "2"], resolution: int
 ) -> Float[Tensor, "row column"]:
     """Return the Euclidean distance to the first surface through each pixel's centre, `far` where there is none."""
-    origin, directions = _rays(prior, pose, resolution, 1)
+    origin, directions = supersampled_rays(prior, pose, resolution, 1)
     distances, hit = _trace_image(scene, origin, directions, DEPTH_PRECISION)
     return torch.where(hit, distances, torch.full_like(distances, prior.config.far))
 
@@ -101,7 +101,7 @@ def render_colours(
     scene: Scene, prior: PosePrior, pose: Float[Tensor, "2"], resolution: int, supersampling: int = 2
 ) -> Float[Tensor, "3 row column"]:
     """Return the shaded colours in [0, 1] over white: mean of `supersampling` squared rays within each pixel."""
-    origin, directions = _rays(prior, pose, resolution, supersampling)
+    origin, directions = supersampled_rays(prior, pose, resolution, supersampling)
     distances, hit = _trace_image(scene, origin, directions, COLOUR_PRECISION)
     colours = torch.ones(*hit.shape, 3)
     colours[hit] = shade(scene, origin + distances[hit, None] * directions[hit])
@@ -114,17 +114,23 @@ def shade(scene: Scene, points: Float[Tensor, "point 3"]) -> Float[Tensor, "poin
     Lights stand still in the world, so that shading says nothing about the camera.
     """
     normals = surface_normals(scene, points)
+    # In the open the distance grows as fast as the step along the normal; in a corner it lags behind.
+    openness = scene.sdf(points + OCCLUSION_REACH * normals) / OCCLUSION_REACH
+    return lit(scene.colour(points), normals, openness)
+
+
+def lit(
+    colours: Float[Tensor, "point 3"], normals: Float[Tensor, "point 3"], openness: Float[Tensor, "point"]
+) -> Float[Tensor, "point 3"]:
+    """Return colours in the standing lights; `openness` is 1 in the open and smaller in corners."""
     key, fill = (
-        torch.nn.functional.normalize(torch.tensor(light, device=points.device), dim=0)
+        torch.nn.functional.normalize(torch.tensor(light, device=normals.device), dim=0)
         for light in (KEY_LIGHT, FILL_LIGHT)
     )
     light = AMBIENT * (0.8 + 0.2 * normals[:, 1])
     light = light + KEY * (normals @ key).clamp_min(0.0) + FILL * (normals @ fill).clamp_min(0.0)
-    # In the open the distance grows as fast as the step along the normal; in a corner it lags behind.
-    reach = OCCLUSION_REACH
-    openness = (scene.sdf(points + reach * normals) / reach).clamp(0.0, 1.0)
-    light = light * (0.55 + 0.45 * openness)
-    return (scene.colour(points) * light[:, None]).clamp(0.0, 1.0)
+    light = light * (0.55 + 0.45 * openness.clamp(0.0, 1.0))
+    return (colours * light[:, None]).clamp(0.0, 1.0)
 
 
 def surface_normals(scene: Scene, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
@@ -139,17 +145,17 @@ def seen_normals(
     scene: Scene, prior: PosePrior, pose: Float[Tensor, "2"], depth: Float[Tensor, "row column"]
 ) -> Float[Tensor, "row column 3"]:
     """Return the unit normals where the rays of a depth image end; 0 where it is `far`."""
-    origin, directions = _rays(prior, pose, len(depth), 1)
+    origin, directions = supersampled_rays(prior, pose, len(depth), 1)
     hit = depth < prior.config.far
     normals = torch.zeros_like(directions)
     normals[hit] = surface_normals(scene, origin + depth[hit, None] * directions[hit])
     return normals
 
 
-def _rays(
+def supersampled_rays(
     prior: PosePrior, pose: Float[Tensor, "2"], resolution: int, supersampling: int
 ) -> tuple[Float[Tensor, "3"], Float[Tensor, "row column 3"]]:
-    """Origin and unit directions of supersampled rays; with supersampling 1 those of PosePrior.rays."""
+    """Return origin and unit directions of supersampled rays; with supersampling 1 those of PosePrior.rays."""
     num = resolution * supersampling
     # Sub-pixels are evenly spread over each pixel; pixel centres span -1 to 1 (the prior's grid).
     centres = (torch.arange(num, dtype=torch.float32) + 0.5) / supersampling - 0.5

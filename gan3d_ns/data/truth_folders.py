@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gan3d_ns.data.model_collection import MODELS_FOLDER, ModelTruth
 from gan3d_ns.data.procedural import ProceduralTruth, procedural_collection_folder
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueCollection
 from gan3d_ns.errors import UserError
@@ -18,7 +19,7 @@ def open_truth(folder: Path | None) -> TrueCollection:
     if folder is None:
         return ProceduralTruth(procedural_collection_folder())
     if (folder / TRUTH_FILE).is_file():
-        return ProceduralTruth(folder)
+        return ModelTruth(folder) if (folder / MODELS_FOLDER).is_dir() else ProceduralTruth(folder)
     raise UserError(
         f"{folder} has no {TRUTH_FILE}: the shapes and cameras of its pictures are not known; measure against the "
         "built-in toy cars or a folder that `gan3d collection` has made."

@@ -1,4 +1,4 @@
-"""`gan3d`: meshes, pictures, films and imports from the command line."""
+"""`gan3d`: meshes, pictures, films, imports and collections from the command line."""
 
 import sys
 import warnings
@@ -8,6 +8,7 @@ from typing import Optional, Sequence, Union
 import tyro
 from typing_extensions import Annotated
 
+from gan3d_ns.scripts.collection import Models, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
@@ -27,6 +28,11 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+]
+
+Pictured = Union[
+    Annotated[ToyCars, tyro.conf.subcommand("toy-cars")],
+    Annotated[Models, tyro.conf.subcommand("models")],
 ]
 
 
@@ -52,12 +58,24 @@ class Import:
         self.what.main()
 
 
+@dataclass
+class Collection:
+    """Make a folder of pictures whose cameras and shapes are known."""
+
+    of: tyro.conf.OmitSubcommandPrefixes[Pictured]
+
+    def main(self) -> None:
+        """Makes the chosen collection."""
+        self.of.main()
+
+
 Command = Union[
     Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[Evaluate, tyro.conf.subcommand("eval")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
     Annotated[Video, tyro.conf.subcommand("video")],
     Annotated[Import, tyro.conf.subcommand("import")],
+    Annotated[Collection, tyro.conf.subcommand("collection")],
 ]
 
 
@@ -69,7 +87,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     tyro.cli(
         Command,
         prog="gan3d",
-        description="Meshes, sheets of pictures, films and imported weights for gan3d_ns: see each command's --help.",
+        description="Meshes, pictures, films, imports and collections for gan3d_ns: see each command's --help.",
         args=arguments,
     ).main()  # pyright: ignore
 

@@ -1,0 +1,98 @@
+"""`gan3d collection`: pictures whose shapes and cameras are known, for training and for measuring."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    from gan3d_ns.data.model_files import ColouredMesh
+
+
+@dataclass(kw_only=True)
+class MakeCollection:
+    """What all collections have in common."""
+
+    output: Path
+    """The folder to make; it must not exist yet, or be empty."""
+    num_images: int = 2000
+    """How many pictures."""
+    resolution: int = 64
+    """Side of the pictures in pixels."""
+    seed: int = 0
+    """Selects poses (and toy cars): the same seed gives the same pictures."""
+
+    def fill(self, folder: Path) -> None:
+        """Writes the pictures and what is true of them into an empty folder."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Reads what is needed, so that errors come before long work."""
+
+    def main(self) -> None:
+        """Makes the folder and says what to do with it.
+
+        Raises:
+            UserError: the folder exists already or cannot be written, or there is nothing to take pictures of.
+        """
+        import shlex
+
+        from nerfstudio.utils.rich_utils import CONSOLE
+        from rich.markup import escape
+
+        from gan3d_ns.data.cache import publish_folder
+        from gan3d_ns.data.picture_folder import check_sizes
+        from gan3d_ns.data.true_collection import TRUTH_FILE
+        from gan3d_ns.errors import UserError
+
+        check_sizes(self.num_images, self.resolution)
+        if self.output.exists() and not (self.output.is_dir() and not any(self.output.iterdir())):
+            raise UserError(f"{self.output} exists already and is left as it is; give another --output.")
+        self.prepare()
+        build: Callable[[Path], None] = self.fill
+        try:
+            publish_folder(self.output, build, lambda folder: (folder / TRUTH_FILE).is_file())
+        except OSError as error:
+            raise UserError(f"{self.output} cannot be written ({error}); give another --output.") from error
+        command = f"ns-train gof-gan-tiny --data {shlex.quote(str(self.output))} --preset procedural"
+        CONSOLE.print(
+            f"{self.num_images} pictures of {self.resolution} pixels, with true cameras and shapes, are in "
+            f"{escape(str(self.output))}. To train on them:\n  {escape(command)}",
+            soft_wrap=True,
+        )
+
+
+@dataclass(kw_only=True)
+class ToyCars(MakeCollection):
+    """Make a folder of toy cars like the built-in ones. Another seed gives other cars, for example held-out ones."""
+
+    def fill(self, folder: Path) -> None:
+        from gan3d_ns.data.procedural import write_procedural_collection
+
+        write_procedural_collection(folder, self.num_images, self.resolution, self.seed)
+
+
+@dataclass(kw_only=True)
+class Models(MakeCollection):
+    """Photograph a folder of 3D models from all around, above the horizon, over white, lit as the toy cars are.
+
+    Each model is centred and scaled to fill the view. Parts, textures and colours are kept; transparency is not.
+    The models folder is not needed afterwards.
+    """
+
+    models: Path
+    """Folder of GLB, glTF, OBJ, PLY, STL or OFF files, nested as you like."""
+    yaw_deg: float = 0.0
+    """Turns the models about the vertical, counter-clockwise seen from above, so that they face +z: 0 for models that
+    face +z as glTF's do, 180 for -z, -90 for +x, 90 for -x."""
+    z_up: bool = False
+    """The models' +z points up, as in many CAD programs; their front is then taken to face -y."""
+
+    def prepare(self) -> None:
+        from gan3d_ns.data.model_collection import read_models
+
+        self._models: "dict[str, ColouredMesh]" = read_models(self.models, self.yaw_deg, self.z_up)
+
+    def fill(self, folder: Path) -> None:
+        from gan3d_ns.data.model_collection import write_model_collection
+
+        write_model_collection(folder, self._models, self.num_images, self.resolution, self.seed)
