@@ -7,7 +7,6 @@ pictures is what agrees with them best.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Optional
@@ -18,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from gan3d_ns.cameras.projection import projected
 from gan3d_ns.cameras.view_coverage import mirrored_poses
 from gan3d_ns.exporter.mesh import ColourFunction, in_chunks
 from gan3d_ns.exporter.object_pictures import PicturedObject
@@ -133,15 +133,11 @@ class ViewColours:
     ) -> tuple[Float[Tensor, "point 3"], Float[Tensor, "point"]]:
         """Weighted sum of the colours that the views show of each point, and the sum of the weights."""
         total, weight = torch.zeros_like(points), torch.zeros_like(points[:, 0])
-        half_frame = math.tan(math.radians(self.views.fov_deg) / 2.0)
         for matrix, picture in zip(self.views.camera_to_world, self.views.pictures, strict=True):
-            offsets = points - matrix[:, 3]
-            distances = offsets.norm(dim=-1)
-            directions = offsets / distances[:, None]
+            place, depth, distances = projected(points, matrix, self.views.fov_deg)
+            directions = (points - matrix[:, 3]) / distances[:, None]
             cosine = -(directions * normals).sum(dim=-1)
-            right, up, backward = (offsets @ matrix[:, :3]).unbind(-1)
-            place = torch.stack((right, -up), dim=-1) / (half_frame * -backward[:, None])
-            index = ((cosine > 0.0) & (backward < 0.0) & (place.abs() <= 1.0).all(dim=-1)).nonzero()[:, 0]
+            index = ((cosine > 0.0) & (depth > 0.0) & (place.abs() <= 1.0).all(dim=-1)).nonzero()[:, 0]
             index = index[self.occluder.visible(matrix[:, 3], directions[index], distances[index])]
             seen = grid_sample(picture[None], place[index][None, None], align_corners=True)[0, :, 0].T
             share = cosine[index] ** COSINE_POWER * (seen[:, 3] - OPAQUE_FROM).clamp(min=0.0)
