@@ -61,10 +61,11 @@ class HealthMonitor:
         pipeline: what is trained; its ``health`` panel shows the reports.
         folder: of the run; the last report is kept there.
         end: step at which the training will be over.
+        score: says how good the pictures are, in words.
     """
 
-    def __init__(self, pipeline: GanPipeline, folder: Path, end: int) -> None:
-        self.pipeline, self.folder, self.end = pipeline, folder, end
+    def __init__(self, pipeline: GanPipeline, folder: Path, end: int, score: Callable[[], str] = lambda: "") -> None:
+        self.pipeline, self.folder, self.end, self.score = pipeline, folder, end, score
         self.panel: HealthPanel = pipeline.health
         self.faulty = False
         self.announced: dict[str, int] = {}
@@ -181,6 +182,7 @@ class HealthMonitor:
             measures={**window, **recent, **(look.measures if look else {})},
             looked_at=look.step if look else None,
             alarms=tuple(alarm.sentence for alarm in self.alarms),
+            score=self.score(),
         )
 
 

@@ -1,8 +1,8 @@
 """How far generated pictures are from real ones without any network: sliced Wasserstein distances of their descriptors.
 
 After Karras et al., "Progressive Growing of GANs", 2018, section 5: small patches of the levels of a Laplacian pyramid,
-so that each scale from details to layout is compared by itself. Whole pictures at a small size are compared beside them,
-as patches do not know their place. Smaller and simpler than the published measure: box filters, all from one seed.
+so that each scale from details to layout is compared by itself. Whole pictures of a small size are compared beside
+them, as patches do not know their place. Smaller and simpler than the published measure: box filters, few pictures.
 """
 
 from collections.abc import Callable, Iterable
@@ -102,8 +102,10 @@ def random_patches(
 
 
 def descriptors(batches: Iterable[Float[Tensor, "_ 3 side side"]], settings: SlicedWassersteinConfig) -> Descriptors:
-    """What is compared of pictures with colours in [0, 1], on the CPU; the n-th picture always gives the same patches
-    however pictures are batched."""
+    """What is compared of pictures with colours in [0, 1], on the CPU.
+
+    The n-th picture gives the same patches however the pictures are batched.
+    """
     found: Dict[str, List[Tensor]] = {}
     number = 0
     for batch in batches:
@@ -121,8 +123,8 @@ def descriptors(batches: Iterable[Float[Tensor, "_ 3 side side"]], settings: Sli
 class RealPictures:
     """Real pictures, ready to be compared with: their descriptors, projected and sorted.
 
-    Descriptors are centred and divided by the standard deviation of the real ones, for each level and colour channel, so
-    that each level counts alike and differences of colour remain.
+    Descriptors are centred and divided by the standard deviation of the real ones, for each level and colour channel:
+    each level counts alike, and differences of colour remain.
 
     Args:
         collection: the pictures; as many as the settings say, chosen by the seed.
