@@ -93,6 +93,7 @@ def geometry_rows(measures: Mapping[str, float]) -> list[tuple[str, str]]:
         "relief": ("Bulge (convexity)", "{:+.4f}"),
         "hollow_fraction": ("Hollow objects", "{:.0%}"),
         "depth_spread": ("Depth spread", "{:.4f}"),
+        "view_error": ("Views disagree by", "{:.3f}"),
         "variety": ("Variety of latents", "{:.3f}"),
     }
     return [(words, form.format(measures[name])) for name, (words, form) in forms.items() if name in measures]
