@@ -110,6 +110,7 @@ class GanTrainer(Trainer):
             self.health = HealthMonitor(self.pipeline, self.base_dir, end, self.best.words)
             if test_mode == "val":
                 self.pipeline.datamanager.load_collection(self.config.largest_resolution)
+                self.best.prepare(self.pipeline)
 
     def train(self) -> None:
         with self.closing_the_viewer_on_errors():

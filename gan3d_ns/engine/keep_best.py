@@ -14,10 +14,13 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.engine.checkpoint_files import PARTIAL_NAME, save_atomically
 from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.writers import write_atomically
+from gan3d_ns.metrics.feature_networks import FeatureNetwork, open_features
+from gan3d_ns.metrics.picture_quality import PictureSettings, measure_pictures, picture_counts
 from gan3d_ns.metrics.records import Record, Value
 from gan3d_ns.metrics.sliced_wasserstein import RealPictures, SlicedWassersteinConfig, measure_sliced_wasserstein
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
@@ -32,12 +35,17 @@ SCORES_FORMAT = 1
 class KeepBestConfig:
     """Which checkpoint is kept beside the latest."""
 
-    metric: Literal["none", "swd"] = "swd"
-    """swd: sliced Wasserstein distance of pictures and patches, which needs no network. none: keep only the latest."""
+    metric: Literal["none", "swd", "fid", "kid"] = "swd"
+    """swd: sliced Wasserstein distance of pictures and patches, which needs no network. fid, kid: of the features of a
+    network, many times slower. none: keep only the latest."""
     interval: int = 1000
     """Steps between measurements; the last step is measured too."""
     num_pictures: int = 128
-    """Generated pictures that are measured, and as many real ones. More give surer values and take longer."""
+    """Generated pictures that are measured, and as many real ones. More give surer values and take longer; fid and kid
+    want 1,000."""
+    features: str = ""
+    """Feature network of fid and kid: inception, efficientnet-lite0 (from the extra eval-offline), or a TorchScript
+    file. The default is $GAN3D_FEATURES, or inception."""
 
     def __post_init__(self) -> None:
         if self.interval < 1 or self.num_pictures < 2:
@@ -102,6 +110,7 @@ class KeepBest:
         self.history: List[Score] = []
         self.faulty = False
         self.real: Optional[RealPictures] = None
+        self.network: Optional[FeatureNetwork] = None
 
     @property
     def best(self) -> Optional[Score]:
@@ -159,15 +168,44 @@ class KeepBest:
             score.kept = self.publish(step, lambda path: save_atomically(content, path, self.folder / PARTIAL_NAME))
         self.write_scores()
 
+    def prepare(self, pipeline: GanPipeline) -> None:
+        """Opens what the metric needs, before the training has taken any time.
+
+        Raises:
+            UserError: there is no such feature network, or there are too few pictures.
+        """
+        if self.settings.metric in ("fid", "kid"):
+            self.network = open_features(self.settings.features, device=pipeline.device)
+            picture_counts(len(self.collection_of(pipeline)), self.picture_settings())
+
     def measure(self, pipeline: GanPipeline, resolution: int) -> Record:
         """The chosen metric of the averaged generator, always of the same latents, poses and real pictures."""
-        collection = pipeline.datamanager.collection
-        if collection is None:
-            raise UserError("no pictures were loaded: this run was opened for viewing.")
+        collection, chosen = self.collection_of(pipeline), self.settings.metric
+        if self.network is not None:
+            records = measure_pictures(
+                pipeline.model, collection, resolution, self.picture_settings(), network=self.network
+            )
+            return next(record for record in records if record.metric == chosen)
         if self.real is None or self.real.resolution != resolution:
             settings = SlicedWassersteinConfig(num_pictures=self.settings.num_pictures)
             self.real = RealPictures(collection, resolution, settings, floor=False)
         return measure_sliced_wasserstein(pipeline.model, self.real)[0]
+
+    def picture_settings(self) -> PictureSettings:
+        """How fid and kid compare pictures."""
+        return PictureSettings(num_generated=self.settings.num_pictures, features=self.settings.features)
+
+    @staticmethod
+    def collection_of(pipeline: GanPipeline) -> ImageCollection:
+        """The pictures that are trained on.
+
+        Raises:
+            UserError: none were loaded.
+        """
+        collection = pipeline.datamanager.collection
+        if collection is None:
+            raise UserError("no pictures were loaded: this run was opened for viewing; train it with ns-train.")
+        return collection
 
     def publish(self, step: int, write: Callable[[Path], None]) -> bool:
         """Puts the checkpoint of a step in the place of the older best one; returns whether that worked."""

@@ -11,8 +11,9 @@ from typing import Any, Optional
 import pytest
 import torch
 import yaml
+from feature_files import file_sha256, save_network
 from recorded_training import TrainedRun, train
-from tiny_runs import METHOD, same, tiny_config, weights_of
+from tiny_runs import METHOD, same, tiny_config, weights_of, write_pictures
 
 from gan3d_ns.engine.keep_best import BEST_CONFIG, BEST_FOLDER, SCORES_NAME, KeepBest, KeepBestConfig, Score
 from gan3d_ns.engine.schedules import CurriculumStage
@@ -327,6 +328,26 @@ def test_the_score_reaches_records_and_report(tmp_path: Path) -> None:
     assert sorted(shown) == [2, 3]
     words = json.loads((run.folder / "health.json").read_text())["score"]
     assert words == run.trainer.best.words() and "at step 3" in words
+
+
+@pytest.mark.parametrize("metric", ["fid", "kid"])
+def test_other_metrics_choose_too(metric: str, tmp_path: Path) -> None:
+    features = str(save_network(tmp_path / "cells.pt"))
+    settings = {"keep_best.metric": metric, "keep_best.num_pictures": 5, "keep_best.features": features}
+    config = tiny_config(METHOD, tmp_path, steps=2, **settings)
+    config.data = write_pictures(tmp_path / "more", num=12)
+    (entry,) = scores(train(config).folder)["scores"]
+    assert (entry["metric"], entry["kept"], entry["resolution"]) == (metric, True, 16)
+    assert (entry["protocol"]["num_generated"], entry["protocol"]["resolution"]) == (5, 16)
+    assert entry["protocol"]["features_sha256"] == file_sha256(tmp_path / "cells.pt")
+
+
+@pytest.mark.parametrize(("features", "said"), [("nowhere.pt", "nowhere.pt"), ("", "too few")])
+def test_what_a_metric_lacks_is_said_before_training(features: str, said: str, tmp_path: Path) -> None:
+    network = features or str(save_network(tmp_path / "cells.pt"))
+    config = tiny_config(METHOD, tmp_path, **{"keep_best.metric": "fid", "keep_best.features": network})
+    with pytest.raises(UserError, match=said):
+        config.setup(local_rank=0, world_size=1).setup()
 
 
 def test_extra_files_do_not_stop_a_start(tmp_path: Path) -> None:
