@@ -156,8 +156,16 @@ class KeepBest:
                 markup=False,
             )
             return
-        times = {"wall_seconds": cost.wall_seconds, "cpu_seconds": cost.cpu_seconds}
-        score = Score(step, record.metric, record.value, resolution, start, **times, protocol=dict(record.protocol))
+        score = Score(
+            step,
+            record.metric,
+            record.value,
+            resolution,
+            start,
+            wall_seconds=cost.wall_seconds,
+            cpu_seconds=cost.cpu_seconds,
+            protocol=dict(record.protocol),
+        )
         best = self.best
         self.history.append(score)
         if writer.is_initialized():
