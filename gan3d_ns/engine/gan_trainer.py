@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Literal, Tuple
+from typing import Any, Dict, List, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
@@ -27,13 +27,9 @@ from gan3d_ns.engine.checkpoint_files import (
 )
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
 from gan3d_ns.engine.health_report import HealthMonitor
+from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
-from gan3d_ns.engine.schedules import (
-    CurriculumStage,
-    fade_alpha,
-    fade_at,
-    stage_at,
-)
+from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
@@ -97,6 +93,7 @@ class GanTrainer(Trainer):
         """The newest step whose both phases are done."""
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
+        self.best = KeepBest(config.keep_best, config)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -110,9 +107,10 @@ class GanTrainer(Trainer):
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
             end = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = end
-            self.health = HealthMonitor(self.pipeline, self.base_dir, end)
+            self.health = HealthMonitor(self.pipeline, self.base_dir, end, self.best.words)
             if test_mode == "val":
                 self.pipeline.datamanager.load_collection(self.config.largest_resolution)
+                self.best.prepare(self.pipeline)
 
     def train(self) -> None:
         with self.closing_the_viewer_on_errors():
@@ -290,10 +288,13 @@ class GanTrainer(Trainer):
 
     @check_main_thread
     def after_step(self, step: int) -> None:
-        """Geometry check and sample panel, at their intervals."""
+        """Geometry check, best checkpoint and sample panel, at their intervals."""
         config = self.config
         if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
+        if self.best.due(step, self.health.end):
+            resolution = stage_at(config.curriculum, step).resolution
+            self.best.check(step, self.pipeline, resolution, self.started_at, self.cost, self.whole_state)
         if step_check(step, config.steps_per_panel) or step - self._start_step == FIRST_PANEL:
             self.write_panel(step)
 
@@ -378,8 +379,22 @@ class GanTrainer(Trainer):
             self.grad_scaler.load_state_dict(state["scalers"])
         self.started_at = state.get("started_at", 0)
         self.cost = TrainingCost(**state.get("cost", {}))
+        self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
+
+    def whole_state(self, step: int) -> Dict[str, Any]:
+        """All that a checkpoint holds.
+
+        Raises:
+            UserError: the weights are spoilt.
+        """
+        spoilt = [name for name, entry in self.pipeline.named_parameters() if not bool(entry.isfinite().all())]
+        if spoilt:
+            raise self.diverged(f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})")
+        self.update_truncation_centre()
+        state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
+        return {**state, "started_at": self.started_at, "cost": vars(self.cost).copy(), "scores": self.best.state()}
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
@@ -388,14 +403,7 @@ class GanTrainer(Trainer):
         Raises:
             UserError: the last checkpoint of a training cannot be written, or the weights are spoilt.
         """
-        spoilt = [name for name, entry in self.pipeline.named_parameters() if not bool(entry.isfinite().all())]
-        if spoilt:
-            raise self.diverged(f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})")
-        self.update_truncation_centre()
-        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
-        state["started_at"] = self.started_at
-        state["cost"] = vars(self.cost).copy()
+        path, state = self.checkpoint_dir / f"step-{step:09d}.ckpt", self.whole_state(step)
         try:
             save_atomically(state, path, self.base_dir / PARTIAL_NAME)
         except OSError as error:
@@ -434,6 +442,7 @@ class GanTrainer(Trainer):
             f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
             f"More samples: gan3d sample --load-config {run}",
             f"Train on:     {resume}   (and the other flags that you gave)",
+            *self.best.next_steps(self.step),
         )
         # Soft-wrapped: a command that the console breaks in two cannot be copied.
         CONSOLE.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from gan3d_ns.metrics.alarms import ALARM_NAMES, Alarm, Moment, alarms
 from gan3d_ns.metrics.geometry_health import GeometryHealth, occupied_fraction
 from gan3d_ns.metrics.picture_health import picture_health
+from gan3d_ns.metrics.view_consistency import view_consistency
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.viewer.health_panel import HealthPanel, HealthReport, write_report
@@ -61,10 +62,11 @@ class HealthMonitor:
         pipeline: what is trained; its ``health`` panel shows the reports.
         folder: of the run; the last report is kept there.
         end: step at which the training will be over.
+        score: says how good the pictures are, in words.
     """
 
-    def __init__(self, pipeline: GanPipeline, folder: Path, end: int) -> None:
-        self.pipeline, self.folder, self.end = pipeline, folder, end
+    def __init__(self, pipeline: GanPipeline, folder: Path, end: int, score: Callable[[], str] = lambda: "") -> None:
+        self.pipeline, self.folder, self.end, self.score = pipeline, folder, end, score
         self.panel: HealthPanel = pipeline.health
         self.faulty = False
         self.announced: dict[str, int] = {}
@@ -130,7 +132,8 @@ class HealthMonitor:
         pictures = pictures.permute(2, 0, 1, 3, 4)
         colours = picture_health(pictures, self.pictures)
         self.pictures = pictures
-        measures = {**vars(health), "occupied_fraction": self.occupied(len(pictures)), **vars(colours)}
+        surfaces = {"occupied_fraction": self.occupied(len(pictures)), **self.close_views(len(pictures))}
+        measures = {**vars(health), **surfaces, **vars(colours)}
         measures = {name: value for name, value in measures.items() if value is not None}
         self.looks.append(Moment(step, measures))
         if writer.is_initialized():
@@ -147,6 +150,21 @@ class HealthMonitor:
             field = functools.partial(generator.field.geometry_logits, styles=styles)
             shares.append(occupied_fraction(field, generator.geometry.level, box, randomness))
         return sum(shares) / len(shares)
+
+    def close_views(self, num_objects: int) -> dict[str, float]:
+        """How two close views of each fixed latent agree around the prior's mean pose, see `view_consistency`.
+
+        Mean difference of the colours that both see (nothing where no object shows any), and the mean share of them.
+        """
+        model: GanModel = self.pipeline.model
+        generator, pose = model.generator_of(LatentSelection()), model.pose_prior.mean_pose(model.device)[None]
+        found = [
+            view_consistency(generator, model.styles_of(LatentSelection(seed=seed)), model.pose_prior, pose)
+            for seed in range(num_objects)
+        ]
+        errors = torch.cat([entry.error for entry in found])
+        measures = {"view_overlap": float(torch.cat([entry.share for entry in found]).mean())}
+        return measures if errors.isnan().all() else {**measures, "view_error": float(errors.nanmean())}
 
     def judge(self, step: int) -> None:
         """Raises and drops alarms; new ones go to the terminal."""
@@ -181,6 +199,7 @@ class HealthMonitor:
             measures={**window, **recent, **(look.measures if look else {})},
             looked_at=look.step if look else None,
             alarms=tuple(alarm.sentence for alarm in self.alarms),
+            score=self.score(),
         )
 
 

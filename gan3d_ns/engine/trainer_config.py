@@ -12,6 +12,7 @@ from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from typing_extensions import Annotated
 
+from gan3d_ns.engine.keep_best import KeepBestConfig
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
@@ -103,6 +104,8 @@ class GanTrainerConfig(TrainerConfig):
     """Steps after a start when to check that surfaces face outwards; 0 never."""
     hollow_reseeds: int = 0
     """How often to start over with other weights when that check fails; each start is checked again."""
+    keep_best: KeepBestConfig = field(default_factory=KeepBestConfig)
+    """The best checkpoint so far is kept in best_models, beside the latest in nerfstudio_models; best.yml opens it."""
     half_precision: Literal["float16", "bfloat16"] = "float16"
     """Type of --mixed-precision. float16 as published, on GPUs only. bfloat16 cannot overflow and also works on CPUs,
     where sine layers train 1.5 times as fast on one with matrix units (AMX), with logits off by some percent. Rays,

@@ -37,6 +37,11 @@ NOTHING_HIT, NOTHING_OCCUPIED = 0.02, 0.002
 EVERYTHING_OCCUPIED = 0.95
 FLAT_SPREAD = 0.02
 """Standard deviation of a surface's depth over the depth that the cameras see."""
+DISAGREEING = 0.08
+"""Mean difference of colours that two close views both see; trained generators of all methods had 0.014 to 0.034, a
+surface full of bubbles 0.06 to 0.12, colours that follow the camera 0.09 to 0.34."""
+LITTLE_OVERLAP = 0.4
+"""Share of the pixels with a surface that a close view sees too; trained and fresh generators had 0.8 to 0.92."""
 ALIKE_VARIETY, ALIKE_SHARE = 0.01, 0.2
 """Of the fixed latents' colours: in all, and of the largest so far."""
 PLAIN_CONTRAST = 0.015
@@ -62,7 +67,11 @@ class Alarm:
     """What was seen, and the knob to turn."""
 
 
-ALARM_NAMES = ("exploding", "winning", "dead", "empty", "filled", "hollow", "flat", "alike", "plain", "frozen")
+ALARM_NAMES = (
+    *("exploding", "winning", "dead"),
+    *("empty", "filled", "hollow", "flat", "disagree"),
+    *("alike", "plain", "frozen"),
+)
 
 
 def alarms(windows: Sequence[Moment], looks: Sequence[Moment], depth_range: float) -> list[Alarm]:
@@ -182,7 +191,26 @@ def surface_alarms(looks: Sequence[Moment], depth_range: float) -> list[Optional
                 "--pipeline.model.pose-prior.yaw-spread-deg, or raise --pipeline.loss.pose-weight.",
             )
         )
+    found.append(disagreement(looks))
     return found
+
+
+def disagreement(looks: Sequence[Moment]) -> Optional[Alarm]:
+    """Close views that show different things: colours that do not stick to the surface, or a surface in shreds."""
+    last = [look.measures for look in looks]
+    apart = all(measures.get("view_error", 0.0) > DISAGREEING for measures in last)
+    torn = all(measures.get("view_overlap", 1.0) < LITTLE_OVERLAP for measures in last)
+    if not (apart or torn):
+        return None
+    error = last[-1].get("view_error")
+    seen = f"share {last[-1]['view_overlap']:.0%} of their surfaces"
+    return Alarm(
+        "disagree",
+        f"Views disagree: two views that are close to each other {seen}"
+        + ("" if error is None else f", and differ there by {error:.3f} in colour")
+        + ". The surface is in shreds or its colours follow the camera: raise --pipeline.loss.normal-weight, or narrow "
+        "--pipeline.model.pose-prior.yaw-spread-deg if the pictures show less than it.",
+    )
 
 
 def picture_alarms(looks: Sequence[Moment]) -> list[Optional[Alarm]]:

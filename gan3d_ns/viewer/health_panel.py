@@ -42,6 +42,8 @@ class HealthReport:
     """Step of that look."""
     alarms: tuple[str, ...] = ()
     """Sentences."""
+    score: str = ""
+    """The value that the best checkpoint is chosen by, in words; empty before it is known."""
 
 
 def duration(seconds: float) -> str:
@@ -91,6 +93,7 @@ def geometry_rows(measures: Mapping[str, float]) -> list[tuple[str, str]]:
         "relief": ("Bulge (convexity)", "{:+.4f}"),
         "hollow_fraction": ("Hollow objects", "{:.0%}"),
         "depth_spread": ("Depth spread", "{:.4f}"),
+        "view_error": ("Views disagree by", "{:.3f}"),
         "variety": ("Variety of latents", "{:.3f}"),
     }
     return [(words, form.format(measures[name])) for name, (words, form) in forms.items() if name in measures]
@@ -169,7 +172,8 @@ class HealthPanel(ViewerControl):
         self.alarms.visible = bool(report.alarms)
         self.losses.content = table(loss_rows(report.measures))
         if report.looked_at is not None:
-            self.geometry.content = table(geometry_rows(report.measures))
+            score = [("Score", report.score)] if report.score else []
+            self.geometry.content = table(geometry_rows(report.measures) + score)
 
     def show_samples(self, panel: UInt8[np.ndarray, "height width 3"], num_yaws: int, front: int, step: int) -> None:
         """The fixed latents, see :func:`overview`."""

@@ -44,6 +44,19 @@ def test_opens_from_a_copied_folder(trained: TrainedRun, tmp_path: Path) -> None
     assert set(pipeline.state_dict()) == set(trained.checkpoint(4)["pipeline"])
 
 
+def test_the_best_checkpoint_opens_without_new_flags(trained: TrainedRun) -> None:
+    """Measured after the last step, so that it is the same as the latest here."""
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    from gan3d_ns.scripts.runs import load_run
+
+    _, stock, checkpoint, step = eval_setup(trained.folder / "best.yml")
+    assert (checkpoint.parent.name, step) == ("best_models", 4)
+    ours = load_run(trained.folder / "best.yml")[1]
+    for pipeline in (stock, ours):
+        torch.testing.assert_close(dict(pipeline.state_dict()), trained.checkpoint(4)["pipeline"], rtol=0, atol=0)
+
+
 def test_outputs_are_what_viewer_and_render_expect(pipeline: Any) -> None:
     camera = pipeline.datamanager.train_dataset.cameras[0:1]
     outputs = pipeline.model.get_outputs_for_camera(camera)

@@ -57,7 +57,8 @@ def test_the_viewers_folder_is_filled(watched: TrainedRun) -> None:
     assert "All **5** steps are done" in panel.words.content
     assert panel.progress.value == 100.0
     assert "Logit gap" in panel.losses.content
-    assert "Space filled" in panel.geometry.content
+    for row in ("Rays that hit", "Space filled", "Bulge", "Depth spread", "Views disagree by", "Variety", "Score"):
+        assert row in panel.geometry.content
     assert "base64" in panel.samples.content
     assert "step 4" in panel.samples.content
     assert not watched.trainer.health.faulty
@@ -76,6 +77,8 @@ def test_the_records_have_scores_geometry_and_alarms(watched: TrainedRun) -> Non
     tags = set(events.Tags()["scalars"])
     wanted = {"Train Metrics Dict/logit_gap", "Train Metrics Dict/told_apart", "Geometry/occupied_fraction"}
     assert wanted | {"Geometry/relief", "Geometry/variety", "Alarms/hollow", "Alarms/dead"} <= tags
+    assert {"Geometry/hit_rate", "Geometry/depth_spread", "Geometry/view_error", "Geometry/view_overlap"} <= tags
+    assert {"Alarms/disagree", "Scores/swd"} <= tags
     gaps = {event.step: event.value for event in events.Scalars("Train Metrics Dict/logit_gap")}
     for name, sign in (("score_real", 1.0), ("score_fake", -1.0)):
         for event in events.Scalars(f"Train Metrics Dict/{name}"):

@@ -39,6 +39,8 @@ HEALTHY_LOOKS = {
         "hollow_fraction": (0.0, 0.5),
         "depth_spread": (0.031, 0.066),
         "occupied_fraction": (0.43, 0.53),
+        "view_error": (0.002, 0.028),
+        "view_overlap": (0.8, 0.92),
         "variety": (0.11, 0.19),
         "contrast": (0.15, 0.2),
         "change": (0.045, 0.21),
@@ -49,6 +51,8 @@ HEALTHY_LOOKS = {
         "hollow_fraction": (0.0, 0.0),
         "depth_spread": (0.014, 0.025),
         "occupied_fraction": (0.043, 0.12),
+        "view_error": (0.002, 0.034),
+        "view_overlap": (0.83, 0.92),
         "variety": (0.045, 0.085),
         "contrast": (0.27, 0.32),
         "change": (0.055, 0.11),
@@ -118,6 +122,9 @@ def test_a_start_says_nothing() -> None:
         ("filled", {"occupied_fraction": 0.99}),
         ("hollow", {"hollow_fraction": 0.83, "relief": -0.017}),
         ("flat", {"depth_spread": 0.002}),
+        ("disagree", {"view_error": 0.12, "view_overlap": 0.44}),
+        ("disagree", {"view_error": 0.34, "view_overlap": 0.92}),
+        ("disagree", {"view_overlap": 0.2}),
         ("alike", {"variety": 0.003}),
         ("alike", {"variety": 0.02}),
         ("plain", {"contrast": 0.004, "variety": 0.002}),
@@ -138,6 +145,14 @@ def test_the_sentence_of_hollow_surfaces_has_the_number_and_the_knob() -> None:
     assert "83%" in alarm.sentence
     assert "0.017" in alarm.sentence
     assert "--hollow-reseeds 2" in alarm.sentence
+
+
+def test_views_that_nobody_could_compare_do_not_disagree() -> None:
+    last = [Moment(look.step, {n: v for n, v in look.measures.items() if "view" not in n}) for look in looks()]
+    assert not alarms(windows(), last, DEPTH_RANGE)
+    torn = [Moment(look.step, {**look.measures, "view_overlap": 0.0}) for look in last]
+    (alarm,) = alarms(windows(), torn, DEPTH_RANGE)
+    assert "share 0% of their surfaces. " in alarm.sentence and "--pipeline.loss.normal-weight" in alarm.sentence
 
 
 def test_exploding_losses() -> None:
