@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks run | report | distil | train | compactness`."""
+"""The command: `python -m benchmarks run | report | compare | distil | train | compactness`."""
 
 import tempfile
 import time
@@ -25,7 +25,8 @@ from gan3d_ns.errors import UserError
 
 PARTS: Tuple[Part, ...] = (MethodsPart(), FramesPart(), MeshesPart(), PeerPart(), GrowthPart())
 DEFAULT_RESULTS = Path("outputs/benchmarks.json")
-RESULTS_PAGE = Path(__file__).parent / "RESULTS.md"
+RESULTS_PAGE, CLAIMS = (Path(__file__).parent / name for name in ("RESULTS.md", "claims.md"))
+COMPARISON_HEADING = "## Methods at equal cost"
 
 
 @dataclass
@@ -131,16 +132,51 @@ class Report:
             UserError: there are no measurements.
         """
         parts = read_results(self.results)
-        self.page.write_text(
-            results_page(
-                parts,
-                {part.name: part.title for part in PARTS},
-                {part.name: part.columns for part in PARTS},
-                {part.name: part.note for part in PARTS},
-            ),
-            encoding="utf-8",
+        speed = results_page(
+            parts,
+            {part.name: part.title for part in PARTS},
+            {part.name: part.columns for part in PARTS},
+            {part.name: part.note for part in PARTS},
         )
+        self.page.write_text(f"{speed}\n{comparison_on(self.page)}".rstrip() + "\n", encoding="utf-8")
         print(f"{self.page}: {', '.join(parts)}")
+
+
+@dataclass
+class Compare:
+    """Write the comparison of methods into the page of results: what is claimed, then the tables.
+
+    Trainings of equal cost are made by the command train and measured by `gan3d eval --table`.
+    """
+
+    results: Path = Path("outputs/comparison/comparison.json")
+    """What `gan3d eval --table` has written."""
+    claims: Path = CLAIMS
+    """What the numbers say, written by hand."""
+    page: Path = RESULTS_PAGE
+    """The page; its other part stays."""
+
+    def main(self) -> None:
+        """Writes the page.
+
+        Raises:
+            UserError: there are no results, or a file cannot be read.
+        """
+        from gan3d_ns.metrics.comparison import markdown
+        from gan3d_ns.metrics.records import read_measured
+
+        measured = read_measured(self.results)
+        before = self.page.read_text(encoding="utf-8").partition(COMPARISON_HEADING)[0] if self.page.exists() else ""
+        said = self.claims.read_text(encoding="utf-8").strip()
+        text = f"{before.rstrip()}\n\n{COMPARISON_HEADING}\n\n{said}\n\n{markdown(measured, level=3).rstrip()}\n"
+        self.page.write_text(text.lstrip(), encoding="utf-8")
+        print(f"{self.page}: {len(measured)} checkpoints")
+
+
+def comparison_on(page: Path) -> str:
+    """The comparison that stands on a page; empty where there is none."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    return "".join(text.partition(COMPARISON_HEADING)[1:])
 
 
 def chosen_device(device: str) -> str:
@@ -183,6 +219,7 @@ def measure(part: Part, request: Request, output: Path) -> None:
 Command = Union[
     Annotated[Run, tyro.conf.subcommand("run")],
     Annotated[Report, tyro.conf.subcommand("report")],
+    Annotated[Compare, tyro.conf.subcommand("compare")],
     Annotated[Distil, tyro.conf.subcommand("distil")],
     Annotated[CompactnessTable, tyro.conf.subcommand("compactness")],
     Annotated[Train, tyro.conf.subcommand("train")],

@@ -11,7 +11,11 @@ from typing import Any
 from gan3d_ns.errors import UserError
 
 Row = Mapping[str, Any]
-PAGE_HEAD = """# Measured speed
+PAGE_HEAD = """# Measurements
+
+[Speed](#speed), and [methods at equal cost](#methods-at-equal-cost).
+
+## Speed
 
 Written by `python -m benchmarks report` from the measurements of `python -m benchmarks run`; not edited by hand.
 Times are medians of turns after a warm-up; contenders of a row take turns (A B A B) in processes of their own, ratios
@@ -120,7 +124,7 @@ def results_page(
         if name not in columns:
             continue
         lines = [table_head(columns[name]), *(table_line(columns[name], row) for row in part["rows"])]
-        heading = f"## {titles[name]}, {part['machine']['gpu'] or 'CPU'}"
+        heading = f"### {titles[name]}, {part['machine']['gpu'] or 'CPU'}"
         sections.append("\n\n".join((heading, notes[name], "\n".join(lines), machine_line(part))) + "\n")
         del key
     return "\n".join(sections)

@@ -48,17 +48,17 @@ def order(subject: Subject) -> tuple[str, str, str, int]:
     return subject.data, subject.method, subject.run, subject.step
 
 
-def markdown(measured: Sequence[Measured]) -> str:
-    """A table for each measurement, runs as rows, with what its numbers depend on below it.
+def markdown(measured: Sequence[Measured], level: int = 2) -> str:
+    """A table for each measurement under a heading of a level, runs as rows, with what its numbers depend on below it.
 
     Values of other feature networks, or of pictures of other sizes, have columns of their own.
     """
     rows = sorted(measured, key=lambda entry: order(entry.subject))
     measures = list(dict.fromkeys(record.measure for entry in rows for record in entry.records))
-    return "\n".join(_section(measure, rows) for measure in measures)
+    return "\n".join(_section(measure, rows, level) for measure in measures)
 
 
-def _section(measure: str, rows: Sequence[Measured]) -> str:
+def _section(measure: str, rows: Sequence[Measured], level: int) -> str:
     """Title, table and protocol of one measurement."""
     of_rows = [(entry.subject, [r for r in entry.records if r.measure == measure]) for entry in rows]
     of_rows = [(subject, records) for subject, records in of_rows if records]
@@ -67,7 +67,7 @@ def _section(measure: str, rows: Sequence[Measured]) -> str:
         for record in records:
             headings.setdefault(record.heading, record)
     titles = [heading + (f", {first.unit}" if first.unit else "") + arrow(first) for heading, first in headings.items()]
-    lines = [f"## {measure}", "", _line(["data", "method", "run", "step", "CPU min", *titles])]
+    lines = [f"{'#' * level} {measure}", "", _line(["data", "method", "run", "step", "CPU min", *titles])]
     lines.append("|" + "---|" * (5 + len(titles)))
     for subject, records in of_rows:
         by_heading = {record.heading: record for record in records}
