@@ -1,7 +1,7 @@
 """All measurements of a generator behind one face, for `gan3d eval`, `ns-eval` and comparisons."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -9,14 +9,14 @@ from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.data.procedural import procedural_collection_folder
 from gan3d_ns.data.true_collection import TrueCollection, has_truth, open_truth
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.compactness import CompactnessSettings, measure_compactness
-from gan3d_ns.metrics.picture_quality import PictureSettings, measure_pictures
-from gan3d_ns.metrics.pose_error import PoseSettings, YawOffset, measure_pose, yaw_offset
+from gan3d_ns.metrics.compactness import measure_compactness
+from gan3d_ns.metrics.picture_quality import measure_pictures
+from gan3d_ns.metrics.pose_error import YawOffset, measure_pose, yaw_offset
 from gan3d_ns.metrics.records import Record
-from gan3d_ns.metrics.reprojection import ReprojectionSettings, measure_reprojection
-from gan3d_ns.metrics.shape_health import HealthSettings, measure_health
-from gan3d_ns.metrics.shape_sets import ShapeSettings, measure_shapes
-from gan3d_ns.metrics.surface_truth import SurfaceSettings, measure_surface
+from gan3d_ns.metrics.reprojection import measure_reprojection
+from gan3d_ns.metrics.shape_health import measure_health
+from gan3d_ns.metrics.shape_sets import measure_shapes
+from gan3d_ns.metrics.surface_truth import measure_surface
 from gan3d_ns.models.gan_model import GanModel
 
 NUM_HELD_OUT, HELD_OUT_SEED = 64, 1

@@ -111,7 +111,9 @@ def test_what_was_measured_survives_a_failure(run, monkeypatch):
 
     measure = Evaluation.measure
     monkeypatch.setattr(
-        Evaluation, "measure", lambda self, name, report: fail(self, report) if name == "compactness" else measure(self, name, report)
+        Evaluation,
+        "measure",
+        lambda self, name, report: fail(self, report) if name == "compactness" else measure(self, name, report),
     )
     with pytest.raises(UserError, match="no pictures"):
         Evaluate((run,), measures=("health", "compactness"), settings=quick()).main()
