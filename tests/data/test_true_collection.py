@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import open3d as o3d
 import pytest
 import torch
+from ray_hits import first_hits
 
 from gan3d_ns.data.procedural import ProceduralTruth, procedural_collection_folder
-from gan3d_ns.data.true_collection import TrueCollection, TrueMesh
+from gan3d_ns.data.true_collection import TrueCollection
 from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.errors import UserError
 
@@ -17,15 +17,6 @@ from gan3d_ns.errors import UserError
 @pytest.fixture(scope="module")
 def toy_cars(tmp_path_factory: pytest.TempPathFactory) -> TrueCollection:
     return open_truth(procedural_collection_folder(tmp_path_factory.mktemp("cars"), num_images=3, resolution=16))
-
-
-def first_hits(mesh: TrueMesh, origins: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances (infinite where there is none) and normals where rays meet a mesh."""
-    scene = o3d.t.geometry.RaycastingScene()
-    vertices, faces = mesh.vertices.numpy(), mesh.faces.numpy().astype("uint32")
-    scene.add_triangles(o3d.core.Tensor(vertices), o3d.core.Tensor(faces))
-    hits = scene.cast_rays(o3d.core.Tensor(torch.cat([origins, directions], dim=-1).numpy()))
-    return torch.from_numpy(hits["t_hit"].numpy()), torch.from_numpy(hits["primitive_normals"].numpy())
 
 
 def test_toy_cars_are_a_true_collection(toy_cars: TrueCollection) -> None:
