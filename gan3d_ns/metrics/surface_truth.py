@@ -338,7 +338,8 @@ def errors_of(
     }
     for yaw_deg in sorted({abs(yaw_deg) for yaw_deg in compared.novel}):
         sides = [compared.novel[sign * yaw_deg] for sign in (-1.0, 1.0)]
-        errors[f"novel_view_error_{yaw_deg:g}"] = sum(colour_error(side[which], side[0]) for side in sides) / 2.0
+        both_sides = torch.stack([colour_error(side[which], side[0]) for side in sides])
+        errors[f"novel_view_error_{yaw_deg:g}"] = both_sides.mean(dim=0)
     return errors
 
 
