@@ -60,7 +60,7 @@ class MovingBallConfig(BallModelConfig):
 
 
 class MovingBallModel(BallModel):
-    config: MovingBallConfig
+    config: MovingBallConfig  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def build_generator(self) -> Generator:
         field = MovingBalls(self.config.ball_radius, self.config.turned_by)

@@ -16,7 +16,10 @@ its colours alone. From the picture's pose both objects are then compared, and f
 * ``novel_view_error_30``, ``_90``: as the inversion's error, from poses turned about the object by so many degrees to
   either side. A flat card with the right picture on it is good from the front alone.
 
-Depths and normals are compared where both have a surface: ``mask_iou`` says how much that is. Each number is the mean
+Surfaces are those of the generator's renderer: a level set of occupancies; of densities where half of the light is
+absorbed, which lies within soft matter, so that its depths are too large while their shape may be right, and the
+field's gradient there is noisy. Depths and normals are compared where both have a surface: ``mask_iou`` says how much
+that is. Each number is the mean
 of the pictures' own; its deviation that over pictures.
 
 ``..._of_mean_object`` are the same for the generator's average object (truncation 0) in place of the inverted ones:
@@ -338,7 +341,8 @@ def errors_of(
     }
     for yaw_deg in sorted({abs(yaw_deg) for yaw_deg in compared.novel}):
         sides = [compared.novel[sign * yaw_deg] for sign in (-1.0, 1.0)]
-        errors[f"novel_view_error_{yaw_deg:g}"] = sum(colour_error(side[which], side[0]) for side in sides) / 2.0
+        both_sides = torch.stack([colour_error(side[which], side[0]) for side in sides])
+        errors[f"novel_view_error_{yaw_deg:g}"] = both_sides.mean(dim=0)
     return errors
 
 
