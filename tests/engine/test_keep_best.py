@@ -79,8 +79,9 @@ def test_measured_at_intervals_and_at_the_end(settings: Any, end: int, steps: li
 
 @pytest.mark.parametrize("name", ["interval", "num_pictures"])
 def test_settings_that_measure_nothing_are_refused(name: str) -> None:
+    settings: Any = {name: 0}
     with pytest.raises(UserError, match="measures nothing"):
-        KeepBestConfig(**{name: 0})
+        KeepBestConfig(**settings)
 
 
 def test_the_best_of_a_training_is_kept_beside_the_latest(
