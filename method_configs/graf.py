@@ -10,6 +10,7 @@ from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
 from gan3d_ns.data.datamanager import GanDataManagerConfig
 from gan3d_ns.data.image_collection import ImageCollectionConfig
 from gan3d_ns.discriminators.patch import PatchDiscriminatorConfig
+from gan3d_ns.engine.keep_best import KeepBestConfig
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
     DensityNoiseConfig,
@@ -97,6 +98,9 @@ graf_tiny = MethodSpecification(
     config=GanTrainerConfig(
         method_name="graf-tiny",
         steps_per_save=1000,
+        # Whole pictures cost more beside its steps on patches than for other methods: looked at half as often.
+        steps_per_panel=1000,
+        keep_best=KeepBestConfig(interval=2000),
         max_num_iterations=6000,
         presets=collection_presets(WindowScheduleConfig()),
         curriculum=(

@@ -79,8 +79,9 @@ def test_measured_at_intervals_and_at_the_end(settings: Any, end: int, steps: li
 
 @pytest.mark.parametrize("name", ["interval", "num_pictures"])
 def test_settings_that_measure_nothing_are_refused(name: str) -> None:
+    settings: Any = {name: 0}
     with pytest.raises(UserError, match="measures nothing"):
-        KeepBestConfig(**{name: 0})
+        KeepBestConfig(**settings)
 
 
 def test_the_best_of_a_training_is_kept_beside_the_latest(
@@ -343,11 +344,12 @@ def test_other_metrics_choose_too(metric: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("features", "said"), [("nowhere.pt", "nowhere.pt"), ("", "too few")])
-def test_what_a_metric_lacks_is_said_before_training(features: str, said: str, tmp_path: Path) -> None:
+def test_what_a_metric_lacks_is_said_before_training(
+    features: str, said: str, tmp_path: Path, make_trainer: Any
+) -> None:
     network = features or str(save_network(tmp_path / "cells.pt"))
-    config = tiny_config(METHOD, tmp_path, **{"keep_best.metric": "fid", "keep_best.features": network})
     with pytest.raises(UserError, match=said):
-        config.setup(local_rank=0, world_size=1).setup()
+        make_trainer(**{"keep_best.metric": "fid", "keep_best.features": network})
 
 
 def test_extra_files_do_not_stop_a_start(tmp_path: Path) -> None:

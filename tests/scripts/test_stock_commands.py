@@ -35,7 +35,7 @@ def test_stock_commands_open_the_run(movable_run: Path) -> None:
 
 
 def test_a_checkpoint_that_is_cut_off_or_missing(movable_run: Path) -> None:
-    (checkpoint,) = movable_run.parent.glob("nerfstudio_models/*.ckpt")
+    (checkpoint,) = movable_run.parent.rglob("nerfstudio_models/*.ckpt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     sentence = user_sentence(stock_error(movable_run))
     assert sentence is not None and "cut off" in sentence and str(checkpoint) in sentence
