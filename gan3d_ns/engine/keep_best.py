@@ -20,8 +20,9 @@ from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.feature_networks import FeatureNetwork, open_features
-from gan3d_ns.metrics.picture_quality import PictureSettings, measure_pictures, picture_counts
+from gan3d_ns.metrics.picture_quality import measure_pictures, picture_counts
 from gan3d_ns.metrics.records import Record, Value
+from gan3d_ns.metrics.settings import PictureConfig
 from gan3d_ns.metrics.sliced_wasserstein import RealPictures, SlicedWassersteinConfig, measure_sliced_wasserstein
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 
@@ -199,9 +200,9 @@ class KeepBest:
             self.real = RealPictures(collection, resolution, settings, floor=False)
         return measure_sliced_wasserstein(pipeline.model, self.real)[0]
 
-    def picture_settings(self) -> PictureSettings:
+    def picture_settings(self) -> PictureConfig:
         """How fid and kid compare pictures."""
-        return PictureSettings(num_generated=self.settings.num_pictures, features=self.settings.features)
+        return PictureConfig(num_generated=self.settings.num_pictures, features=self.settings.features)
 
     @staticmethod
     def collection_of(pipeline: GanPipeline) -> ImageCollection:

@@ -12,7 +12,7 @@ from torch import Tensor
 from gan3d_ns.cameras.pose_prior import PosePrior
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.metrics.records import Record
-from gan3d_ns.metrics.settings import RELEASED_SAMPLES, RELEASED_TRUNCATION, CompactnessSettings
+from gan3d_ns.metrics.settings import RELEASED_SAMPLES, RELEASED_TRUNCATION, CompactnessConfig
 from gan3d_ns.model_components.compositing import compositing_weights, depth_variance
 from gan3d_ns.model_components.sampling import sample_positions, spread_evenly
 from gan3d_ns.models.gan_model import GanModel
@@ -74,7 +74,7 @@ def uniform_weights(
 
 
 def measure_compactness(
-    model: GanModel, settings: CompactnessSettings, report: Callable[[float], None] = lambda done: None
+    model: GanModel, settings: CompactnessConfig, report: Callable[[float], None] = lambda done: None
 ) -> list[Record]:
     """The depth variance of the averaged generator by three samplings, and the shares of rays that count."""
     measured = compactness(

@@ -7,15 +7,17 @@ from typing import Any, Dict, Optional, Tuple
 
 from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.data.procedural import procedural_collection_folder
-from gan3d_ns.data.true_collection import TrueCollection, has_truth, open_truth
+from gan3d_ns.data.true_collection import TRUTH_FILE, TrueCollection
+from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.compactness import measure_compactness
 from gan3d_ns.metrics.picture_quality import measure_pictures
 from gan3d_ns.metrics.pose_error import YawOffset, measure_pose, yaw_offset
 from gan3d_ns.metrics.records import Record
 from gan3d_ns.metrics.reprojection import measure_reprojection
+from gan3d_ns.metrics.settings import MEASURES, WITHOUT_TRUTH, EvaluationConfig
 from gan3d_ns.metrics.shape_health import measure_health
-from gan3d_ns.metrics.shape_sets import measure_shapes
+from gan3d_ns.metrics.shape_sets import measure_shape_sets
 from gan3d_ns.metrics.surface_truth import measure_surface
 from gan3d_ns.models.gan_model import GanModel
 
@@ -50,6 +52,11 @@ class RealPictures:
         return self.collection.setup(source=self.path, resolution=resolution or self.resolution)
 
 
+def has_truth(folder: Path) -> bool:
+    """Whether a folder's cameras and shapes are known."""
+    return (folder / TRUTH_FILE).is_file()
+
+
 class Evaluation:
     """Measures one model; what several measurements need is made once.
 
@@ -77,7 +84,7 @@ class Evaluation:
 
     def available(self) -> Tuple[str, ...]:
         """The measurements that this run allows."""
-        known = self.truth_folder is not None or self.real.folder is None or has_truth(Path(self.real.folder))
+        known = self.truth_folder is not None or self.real.folder is None or has_truth(self.real.path)
         return MEASURES if known else WITHOUT_TRUTH
 
     def truth(self) -> TrueCollection:
@@ -108,7 +115,7 @@ class Evaluation:
     def offset(self) -> YawOffset:
         """By how much the generator has its objects turned against the truth."""
         if self._offset is None:
-            self._offset = yaw_offset(self.model, self.truth(), self.config.pose, self.real.resolution)
+            self._offset = yaw_offset(self.model, self.truth(), self.config.pose)
         return self._offset
 
     def measure(self, measure: str, report: Report = lambda done: None) -> list[Record]:
@@ -129,9 +136,9 @@ class Evaluation:
             known = "pose" in self.available()
             return measure_reprojection(model, config.reprojection, self.held_out() if known else None, report)
         if measure == "pose":
-            return measure_pose(model, self.truth(), config.pose, self.real.resolution, report)
+            return measure_pose(model, self.truth(), config.pose, report)
         if measure == "shapes":
-            return measure_shapes(model, self.held_out(), config.shapes, self.offset().radians, report)
+            return measure_shape_sets(model, self.held_out(), config.shapes, self.offset().radians, report)
         if measure == "surface":
             return measure_surface(model, self.held_out(), config.surface, self.offset().radians, report)
         raise UserError(f"there is no measurement {measure}; choose among {', '.join(MEASURES)}.")

@@ -15,17 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.settings import NEEDED, NEIGHBOURS
 
-NEIGHBOURS = 3
-"""k of precision and recall (Kynkäänniemi et al. 2019, section 3)."""
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 """Of KID where there are twice as many pictures; else half of them are taken."""
 KID_KERNEL_LIMIT = 4096
 """Sets above this size are compared subset by subset, since their whole kernel would fill the memory."""
-NEEDED = {"fid": 2, "kid": 4, "precision and recall": NEIGHBOURS + 1, "diversity": 2}
-"""Fewest pictures of each kind. KID: two for each subset, and subsets that can differ."""
-MOST_NEEDED = max(NEEDED.values())
 
 
 class Spread(NamedTuple):

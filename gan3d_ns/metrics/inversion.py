@@ -30,6 +30,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.settings import InversionConfig
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.models.generator import Generator
 
@@ -49,41 +50,6 @@ TURN_STEPS = 10
 """Steps that each of these offsets is given."""
 TURN_LEARNING_RATE = 0.02
 """Adam's for the yaw offset, in radians."""
-
-
-@dataclass
-class InversionSettings:
-    """How the codes of pictures are searched for."""
-
-    num_steps: int = 100
-    """Steps of Adam."""
-    learning_rate: float = 0.1
-    """Adam's at the start, in standard deviations of the codes."""
-    each_layer: bool = True
-    """A code for each layer of the field; False: one for all, which can show less but stays among the objects that the
-    generator has learnt."""
-    num_candidates: int = 32
-    """Random latents that the start is chosen from, besides the mean."""
-    pull: float = 0.001
-    """Weight of the pull towards the mean; raise it if surfaces become wild."""
-    blurred_weight: float = 1.0
-    """Weight of the blurred pictures' difference, which sees what lies some pixels beside its place."""
-    stride: int = 2
-    """Each step sees every so many pixels along rows and columns, in turn; 1: all of them."""
-    pictures_at_once: int = 16
-    """Pictures that are searched for together; lower it if memory runs out."""
-
-    def __post_init__(self) -> None:
-        if self.num_steps < 1 or self.stride < 1 or self.pictures_at_once < 1 or self.num_candidates < 0:
-            raise UserError(
-                f"an inversion needs at least 1 step, a stride of 1 and 1 picture at once, got {self.num_steps}, "
-                f"{self.stride} and {self.pictures_at_once}, with {self.num_candidates} candidates."
-            )
-        if self.learning_rate <= 0 or self.pull < 0 or self.blurred_weight < 0:
-            raise UserError(
-                f"an inversion needs a positive learning rate and no negative weights, got {self.learning_rate}, "
-                f"pull {self.pull} and blurred weight {self.blurred_weight}."
-            )
 
 
 @dataclass(frozen=True)
@@ -134,7 +100,7 @@ class Search:
         model: GanModel,
         pictures: Float[Tensor, "picture 3 side side"],
         poses: Float[Tensor, "picture 2"],
-        settings: InversionSettings,
+        settings: InversionConfig,
         seed: int,
     ) -> None:
         self.generator: Generator = model.generator_ema
@@ -275,7 +241,7 @@ def invert(
     model: GanModel,
     pictures: Float[Tensor, "picture 3 side side"],
     poses: Float[Tensor, "picture 2"],
-    settings: Optional[InversionSettings] = None,
+    settings: Optional[InversionConfig] = None,
     yaw_offset_rad: Optional[float] = 0.0,
     seed: int = 0,
     report: Callable[[float], None] = lambda done: None,
@@ -296,7 +262,7 @@ def invert(
         UserError: the pictures cannot be searched for.
     """
     check_pictures(pictures, poses)
-    settings = settings or InversionSettings()
+    settings = settings or InversionConfig()
     if yaw_offset_rad is None:
         yaw_offset_rad = search_yaw_offset(model, pictures, poses, settings, seed, lambda done: report(0.5 * done))
         first = 0.5
@@ -335,7 +301,7 @@ def search_yaw_offset(
     model: GanModel,
     pictures: Float[Tensor, "picture 3 side side"],
     poses: Float[Tensor, "picture 2"],
-    settings: Optional[InversionSettings] = None,
+    settings: Optional[InversionConfig] = None,
     seed: int = 0,
     report: Callable[[float], None] = lambda done: None,
 ) -> float:
@@ -346,7 +312,7 @@ def search_yaw_offset(
     around may have learnt them turned by any angle.
     """
     check_pictures(pictures, poses)
-    settings = settings or InversionSettings()
+    settings = settings or InversionConfig()
     search = Search(model, pictures[:TURN_PICTURES], poses[:TURN_PICTURES], settings, seed)
     found = []
     for turn in range(NUM_TURNS):

@@ -7,7 +7,6 @@ latents from random poses of the model's prior. All pictures are RGB bytes of on
 them.
 """
 
-from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import torch
@@ -20,8 +19,6 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.feature_cache import cached_features
 from gan3d_ns.metrics.feature_distances import (
     KID_SUBSETS,
-    MOST_NEEDED,
-    NEIGHBOURS,
     diversity,
     frechet_distance,
     kernel_distance,
@@ -31,43 +28,8 @@ from gan3d_ns.metrics.feature_distances import (
 from gan3d_ns.metrics.feature_networks import FeatureNetwork, open_features
 from gan3d_ns.metrics.generated_views import draw_views, render_views
 from gan3d_ns.metrics.records import NETWORK, NETWORK_HASH, Record, Value
+from gan3d_ns.metrics.settings import MOST_NEEDED, NEIGHBOURS, PictureConfig
 from gan3d_ns.models.gan_model import GanModel
-
-
-@dataclass
-class PictureSettings:
-    """How pictures are compared with real ones."""
-
-    num_generated: int = 2048
-    """Generated pictures, and real ones for the floor; at most half of the collection. FID falls with the number, so
-    compare values of equal numbers only. Papers take 8,000 or 50,000."""
-    num_real: Optional[int] = None
-    """Real pictures to compare with; the default is as many as are generated."""
-    resolution: Optional[int] = None
-    """Side of the pictures in pixels; the default is that of the training."""
-    features: str = ""
-    """Feature network: inception, efficientnet-lite0 (from the extra eval-offline), another name of torch-fidelity, or
-    a TorchScript file. The default is $GAN3D_FEATURES, or inception."""
-    features_sha256: Optional[str] = None
-    """What the hash of the network's weights must be, or its first characters."""
-    truncation: float = 1.0
-    """Of the latents' codes: smaller is nearer to the mean object, with better precision and worse recall."""
-    raw_weights: bool = False
-    """Measure the generator in training instead of its moving average."""
-    seed: int = 0
-    """Selects latents, poses, the real pictures and KID's subsets."""
-    batch: int = 32
-    """Pictures that go through the feature network at a time."""
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise UserError(f"batch is {self.batch}, but must be at least 1 picture.")
-        for name, count in (("num_generated", self.num_generated), ("num_real", self.num_real)):
-            if count is not None and count < MOST_NEEDED:
-                raise UserError(
-                    f"{name} is {count}, but FID, KID, precision and recall need at least {MOST_NEEDED} pictures "
-                    "(and mean something from some hundreds)."
-                )
 
 
 class PictureSets(NamedTuple):
@@ -82,7 +44,7 @@ def measure_pictures(
     model: GanModel,
     collection: ImageCollection,
     default_resolution: int,
-    settings: PictureSettings,
+    settings: PictureConfig,
     report: Callable[[float], None] = lambda done: None,
     network: Optional[FeatureNetwork] = None,
 ) -> List[Record]:
@@ -140,7 +102,7 @@ def measure_pictures(
     return records_of(sets, protocol, settings.seed)
 
 
-def picture_counts(num_collected: int, settings: PictureSettings) -> tuple[int, int]:
+def picture_counts(num_collected: int, settings: PictureConfig) -> tuple[int, int]:
     """Numbers of reference pictures and of generated ones, for which there are as many others for the floor.
 
     Raises:
@@ -205,7 +167,7 @@ def real_bytes(
 
 
 def generated_bytes(
-    model: GanModel, count: int, resolution: int, settings: PictureSettings
+    model: GanModel, count: int, resolution: int, settings: PictureConfig
 ) -> Iterator[UInt8[Tensor, "part 3 side side"]]:
     """Random pictures of the model, as the bytes of a PNG file would be.
 

@@ -5,7 +5,6 @@ for all. That angle, the run's yaw offset, is found first and taken away: model 
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 import torch
@@ -14,16 +13,10 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePriorConfig
 from gan3d_ns.data.true_collection import TrueCollection
-from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.generated_views import draw_views, render_views
-from gan3d_ns.metrics.pose_regressor import (
-    PoseErrors,
-    PoseRegressorConfig,
-    TaughtRegressor,
-    pose_errors,
-    pose_regressor,
-)
+from gan3d_ns.metrics.pose_regressor import PoseErrors, TaughtRegressor, pose_errors, pose_regressor
 from gan3d_ns.metrics.records import Record, Value
+from gan3d_ns.metrics.settings import PoseErrorConfig
 from gan3d_ns.models.gan_model import GanModel
 
 MODE_CONCENTRATION = 1.0 / math.radians(8.0) ** 2
@@ -32,28 +25,6 @@ MODE_CANDIDATES = 720
 """Angles at which that sum is looked at."""
 AGREEING_DEG = 30.0
 """Pictures whose own offset is nearer than this to the run's agree with it."""
-
-
-@dataclass
-class PoseErrorConfig:
-    """How poses of generated pictures are measured."""
-
-    num_generated: int = 256
-    """Random objects, each from a random pose of the model's prior."""
-    resolution: int = 32
-    """Side of the pictures in pixels; larger ones take the regressor longer to learn."""
-    truncation: float = 1.0
-    """Of the latents' codes."""
-    raw_weights: bool = False
-    """Measure the generator in training instead of its moving average."""
-    seed: int = 0
-    """Selects latents and poses."""
-    regressor: PoseRegressorConfig = field(default_factory=PoseRegressorConfig)
-    """The network that reads poses."""
-
-    def __post_init__(self) -> None:
-        if self.num_generated < 2:
-            raise UserError(f"num_generated is {self.num_generated}; a pose error needs 2 pictures or more.")
 
 
 class YawOffset(NamedTuple):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Callable, NamedTuple
 
@@ -19,46 +19,18 @@ from gan3d_ns.data.cache import cache_root
 from gan3d_ns.data.image_collection import ImageCollectionConfig
 from gan3d_ns.data.true_collection import TrueCollection
 from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.settings import NORM_GROUPS, PoseRegressorConfig
 
 REGRESSOR_VERSION = 1
 """Part of the cache's key; raise it when the same pictures would teach another network."""
 FEWEST_PICTURES = 64
 """A collection with fewer teaches nothing."""
-NORM_GROUPS = 4
-"""Of channels that are normalised together."""
 ELEVATION_WEIGHT = 4.0
 """Of the squared elevation error, in radians, beside that of (cos yaw, sin yaw): elevations vary less."""
 LARGEST_SHIFT = 1
 """Pixels by which training pictures are moved: generated objects do not stand as exactly."""
 LARGEST_NOISE = 0.06
 """Standard deviation of the noise in training pictures, of colours in [0, 1]: generated pictures are not as clean."""
-
-
-@dataclass
-class PoseRegressorConfig:
-    """How the network that estimates poses is taught."""
-
-    steps: int = 2400
-    """Optimizer steps. The default takes a minute on one CPU thread, once for each collection."""
-    batch: int = 32
-    """Pictures of a step."""
-    channels: int = 24
-    """Of the first layer; each of the two others has twice as many as the one before."""
-    learning_rate: float = 3e-3
-    """At its largest; it rises over a tenth of the steps and falls to nothing."""
-    held_out: float = 0.15
-    """Share of the pictures that the network never sees: its own error is measured on them."""
-    seed: int = 0
-    """Selects first weights, order, augmentation and the pictures that are held out."""
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.held_out < 1.0:
-            raise UserError(f"held_out is {self.held_out}, but must lie between 0 and 1; 0.15 keeps a seventh back.")
-        if min(self.steps, self.batch) < 1 or self.channels < 1 or self.channels % NORM_GROUPS:
-            raise UserError(
-                f"the pose regressor has {self.steps} steps, batch {self.batch} and {self.channels} channels; all "
-                f"must be positive, and the channels a multiple of {NORM_GROUPS}."
-            )
 
 
 class PoseErrors(NamedTuple):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -19,42 +18,11 @@ from gan3d_ns.exporter.preview import cast_distances
 from gan3d_ns.metrics.generated_shapes import as_mesh, first_pictures, object_seeds, surface_of
 from gan3d_ns.metrics.generated_views import Rendered, Views, render_views
 from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import ReprojectionConfig
 from gan3d_ns.metrics.view_consistency import occlusion_tolerance, reprojection_error
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.models.latent_codes import latent_of_seed
-
-
-@dataclass
-class ReprojectionConfig:
-    """How the multi-view reprojection error is measured."""
-
-    num_objects: int = 16
-    """Random objects; the deviation is taken over them."""
-    num_views: int = 5
-    """Pictures of each object, uniformly spaced over the yaws of the pose prior."""
-    resolution: int = 64
-    """Side of the pictures in pixels."""
-    mesh_resolution: int = 96
-    """Cells on each axis of the marching cubes."""
-    truncation: float = 0.7
-    """Of the latents' codes."""
-    raw_weights: bool = False
-    """Measure the generator in training instead of its moving average."""
-    seed: int = 0
-    """Chooses the objects."""
-
-    def check(self) -> None:
-        """Refuses what cannot be measured.
-
-        Raises:
-            UserError: says which setting, and what it can be.
-        """
-        if self.num_objects < 2 or self.num_views < 2 or self.resolution < 8:
-            raise UserError(
-                f"a reprojection error of {self.num_objects} objects in {self.num_views} views of {self.resolution} "
-                "pixels cannot be measured; give 2 or more objects and views, and 8 or more pixels."
-            )
 
 
 class ObjectError(NamedTuple):
@@ -144,7 +112,6 @@ def measure_reprojection(
     Raises:
         UserError: impossible settings, or the truth has fewer objects than are measured.
     """
-    config.check()
     pictures = {} if truth is None else first_pictures(truth)
     if truth is not None and len(pictures) < config.num_objects:
         raise UserError(

@@ -10,13 +10,13 @@ from gan3d_ns.metrics.generated_views import Views, draw_views, render_views
 from gan3d_ns.metrics.geometry_health import geometry_health, occupied_fraction
 from gan3d_ns.metrics.picture_health import picture_health
 from gan3d_ns.metrics.records import Record
-from gan3d_ns.metrics.settings import HealthSettings
+from gan3d_ns.metrics.settings import HealthConfig
 from gan3d_ns.models.gan_model import GanModel
 
 
 @torch.no_grad()
 def measure_health(
-    model: GanModel, settings: HealthSettings, report: Callable[[float], None] = lambda done: None
+    model: GanModel, settings: HealthConfig, report: Callable[[float], None] = lambda done: None
 ) -> list[Record]:
     """Which way surfaces face, how deep they are, how much is filled, and how different the objects look."""
     drawn = draw_views(model, settings.num_objects, settings.seed)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 import numpy as np
@@ -20,6 +19,7 @@ from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.exporter.view_colours import Occluder
 from gan3d_ns.metrics.generated_shapes import as_mesh, object_seeds, surface_of
 from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import ShapeSetsConfig
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
 
@@ -29,42 +29,6 @@ NUM_CAMERAS = 32
 CANDIDATES = 4
 """Points that are looked at for each that is wanted, at first and in every further round."""
 MOST_ROUNDS = 8
-
-
-@dataclass
-class ShapeSetsConfig:
-    """How generated shapes are compared with true ones."""
-
-    num_generated: int = 32
-    """Random objects of the generator."""
-    num_true: int = 32
-    """True objects, the reference; as many others as are generated give the floor where there are enough."""
-    points: int = 2048
-    """Random points on each surface, uniform by area."""
-    mesh_resolution: int = 96
-    """Cells on each axis of the marching cubes."""
-    truncation: float = 1.0
-    """Of the latents' codes; less than 1 gives up coverage."""
-    seen_only: bool = True
-    """Only what a camera of the pose prior sees of a surface counts: no inner walls, no underside."""
-    raw_weights: bool = False
-    """Measure the generator in training instead of its moving average."""
-    seed: int = 0
-    """Chooses the objects, and the points on them."""
-
-    def check(self) -> None:
-        """Refuses what cannot be measured.
-
-        Raises:
-            UserError: says which setting, and what it can be.
-        """
-        if self.num_generated < 2 or self.num_true < 2:
-            raise UserError(
-                f"{self.num_generated} generated and {self.num_true} true shapes are no sets to compare; give 2 or "
-                "more of each."
-            )
-        if self.points < 16:
-            raise UserError(f"{self.points} points say nothing about a surface; give 16 or more, 2048 are usual.")
 
 
 class SetDistance(NamedTuple):
@@ -197,7 +161,6 @@ def measure_shape_sets(
     Raises:
         UserError: impossible settings, or there are fewer true objects than are asked for.
     """
-    config.check()
     if truth.num_objects < config.num_true:
         raise UserError(
             f"{truth.folder} has {truth.num_objects} shapes, but {config.num_true} are asked for; compare with that "

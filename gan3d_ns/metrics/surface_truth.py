@@ -30,7 +30,7 @@ generator is worth shows in the difference.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 import torch
@@ -40,8 +40,9 @@ from torch import Tensor
 from gan3d_ns.cameras.pose_prior import PosePrior
 from gan3d_ns.data.true_collection import TrueCollection, TrueView
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.inversion import InversionSettings, Inverted, code_spread, invert, turned
+from gan3d_ns.metrics.inversion import Inverted, code_spread, invert, turned
 from gan3d_ns.metrics.records import Record, Value
+from gan3d_ns.metrics.settings import SurfaceConfig
 from gan3d_ns.models.gan_model import GanModel
 
 OF_MEAN_OBJECT = "_of_mean_object"
@@ -54,29 +55,6 @@ UNITS: Mapping[str, str] = {
     "scale_invariant_depth_error": "1e-2",
     "normal_angle": "deg",
 }
-
-
-@dataclass
-class SurfaceSettings:
-    """How generated surfaces are compared with true ones."""
-
-    num_pictures: int = 16
-    """Held-out pictures that are inverted."""
-    resolution: int = 32
-    """Side of all pictures in pixels; the time grows with its square."""
-    novel_yaws_deg: Tuple[float, ...] = (30.0, 90.0)
-    """Angles to either side from which novel views are compared."""
-    inversion: InversionSettings = field(default_factory=InversionSettings)
-    """How pictures are inverted."""
-    seed: int = 0
-    """Chooses the pictures, and the draws of the inversion."""
-
-    def __post_init__(self) -> None:
-        if self.num_pictures < 1 or self.resolution < 8:
-            raise UserError(
-                f"{self.num_pictures} pictures of {self.resolution} pixels cannot be inverted; ask for 1 or more, of 8 "
-                "pixels or more a side."
-            )
 
 
 @dataclass(frozen=True)
@@ -242,12 +220,12 @@ def check_camera(prior: PosePrior, truth: TrueCollection) -> None:
 def compare_surfaces(
     model: GanModel,
     truth: TrueCollection,
-    settings: Optional[SurfaceSettings] = None,
+    settings: Optional[SurfaceConfig] = None,
     yaw_offset_rad: Optional[float] = 0.0,
     report: Callable[[float], None] = lambda done: None,
 ) -> SurfaceComparison:
     """True objects and the generator's answers to their pictures, as pictures; see :func:`measure_surface`."""
-    settings = settings or SurfaceSettings()
+    settings = settings or SurfaceConfig()
     check_camera(model.pose_prior, truth)
     if len(truth) < settings.num_pictures:
         raise UserError(
@@ -286,7 +264,7 @@ def compare_surfaces(
 def measure_surface(
     model: GanModel,
     truth: TrueCollection,
-    settings: Optional[SurfaceSettings] = None,
+    settings: Optional[SurfaceConfig] = None,
     yaw_offset_rad: Optional[float] = 0.0,
     report: Callable[[float], None] = lambda done: None,
 ) -> list[Record]:
@@ -302,7 +280,7 @@ def measure_surface(
     Raises:
         UserError: too few pictures, or another camera or resolution.
     """
-    settings = settings or SurfaceSettings()
+    settings = settings or SurfaceConfig()
     compared = compare_surfaces(model, truth, settings, yaw_offset_rad, report)
     config = truth.prior.config
     protocol: Dict[str, Value] = {

@@ -117,7 +117,7 @@ class Evaluate:
         config, pipeline, step = load_run(path, step)
         cost = read_checkpoint(checkpoint_in(checkpoint_folder(path, config), step)).get("cost", {})
         name, method, run = config.experiment_name or "", config.method_name, config.timestamp
-        subject = Subject(method, name, run, step, cost.get("wall_seconds"), cost.get("cpu_seconds"))
+        subject = Subject(method or "", name, run, step, cost.get("wall_seconds"), cost.get("cpu_seconds"))
         earlier = next((entry for entry in kept if entry.subject.step == step), None)
         entry = Measured(subject, earlier.records, earlier.settings) if earlier else Measured(subject, [])
         real = pipeline.real_pictures(self.data)

@@ -13,11 +13,12 @@ from nerfstudio.data.scene_box import SceneBox
 from tiny_runs import same, tiny_config, weights_of
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.inversion import InversionSettings, Inverted, code_spread, invert, search_yaw_offset
+from gan3d_ns.metrics.inversion import Inverted, code_spread, invert, search_yaw_offset
+from gan3d_ns.metrics.settings import InversionConfig
 from gan3d_ns.models.gan_model import GanModel
 
 SIDE = 16
-SETTINGS = InversionSettings(num_steps=80, learning_rate=0.2, num_candidates=6, pull=1e-5)
+SETTINGS = InversionConfig(num_steps=80, learning_rate=0.2, num_candidates=6, pull=1e-5)
 
 
 def balls(num: int) -> tuple[BallTruth, torch.Tensor, torch.Tensor]:
@@ -45,7 +46,7 @@ def test_spread_is_that_of_the_codes() -> None:
 
 def test_a_strong_pull_leaves_the_mean_object() -> None:
     _, pictures, poses = balls(2)
-    settings = InversionSettings(num_steps=40, num_candidates=0, pull=1e4)
+    settings = InversionConfig(num_steps=40, num_candidates=0, pull=1e4)
     found = invert(moving_balls(), pictures, poses, settings)
     assert float(found.codes.abs().max()) < 0.1 * SPREAD
 
@@ -63,7 +64,7 @@ def test_the_start_is_the_nearest_candidate() -> None:
     truth, _, poses = balls(1)
     truth.centres = SPREAD * latents[5:6]
     picture = truth.view(0, SIDE).rgb[None]
-    settings = InversionSettings(num_steps=1, num_candidates=8, learning_rate=1e-9)
+    settings = InversionConfig(num_steps=1, num_candidates=8, learning_rate=1e-9)
     found = invert(model, picture, poses, settings, seed=seed)
     assert torch.allclose(found.codes[0, 0], truth.centres[0], atol=1e-5)
 
@@ -126,7 +127,7 @@ def test_own_pictures_are_recovered(family: str, tmp_path: Any) -> None:
     random_error = float((pictures - others).abs().mean())
     pictures = pictures.transpose(1, 2).unflatten(2, (SIDE, SIDE)).clamp(0.0, 1.0)
     before, graph = weights_of(model), [parameter.requires_grad for parameter in model.parameters()]
-    settings = InversionSettings(num_steps=60, num_candidates=4, pull=1e-6)
+    settings = InversionConfig(num_steps=60, num_candidates=4, pull=1e-6)
     found = invert(model, pictures, poses, settings)
     # Objects of an untrained sine network differ by half a percent; they are found half as well.
     assert float(found.errors.mean()) < (0.7 if family == "gof film-siren" else 0.4) * random_error
@@ -140,7 +141,7 @@ def test_the_same_seed_gives_the_same_digits() -> None:
     _, pictures, poses = balls(2)
 
     def found(seed: int) -> Inverted:
-        return invert(moving_balls(), pictures, poses, InversionSettings(num_steps=5), seed=seed)
+        return invert(moving_balls(), pictures, poses, InversionConfig(num_steps=5), seed=seed)
 
     first = found(0)
     assert torch.equal(first.codes, found(0).codes)
@@ -150,8 +151,8 @@ def test_the_same_seed_gives_the_same_digits() -> None:
 def test_one_code_for_all_layers(tmp_path: Any) -> None:
     model = tiny_model("gof-gan-tiny", tmp_path)
     pictures, poses = torch.rand(2, 3, SIDE, SIDE), model.pose_prior.sample(2)
-    one = invert(model, pictures, poses, InversionSettings(num_steps=3, each_layer=False)).codes
-    each = invert(model, pictures, poses, InversionSettings(num_steps=3)).codes
+    one = invert(model, pictures, poses, InversionConfig(num_steps=3, each_layer=False)).codes
+    each = invert(model, pictures, poses, InversionConfig(num_steps=3)).codes
     assert torch.equal(one[:1].expand_as(one), one)
     assert not torch.allclose(each[0], each[-1])
 
@@ -172,7 +173,7 @@ def test_what_cannot_be_inverted_is_refused(pictures: torch.Tensor, num_poses: i
 @pytest.mark.parametrize("wrong", [{"num_steps": 0}, {"stride": 0}, {"learning_rate": 0.0}, {"pull": -1.0}])
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="an inversion needs"):
-        InversionSettings(**wrong)
+        InversionConfig(**wrong)
 
 
 def test_the_balls_are_in_view() -> None:

@@ -21,13 +21,8 @@ from gan3d_ns.metrics.feature_cache import cached_features
 from gan3d_ns.metrics.feature_distances import frechet_distance, kernel_distance, precision_recall
 from gan3d_ns.metrics.feature_networks import EFFICIENTNET, FeatureNetwork, open_features
 from gan3d_ns.metrics.generated_views import draw_views, render_views
-from gan3d_ns.metrics.picture_quality import (
-    PictureSettings,
-    generated_bytes,
-    measure_pictures,
-    picture_counts,
-    real_bytes,
-)
+from gan3d_ns.metrics.picture_quality import generated_bytes, measure_pictures, picture_counts, real_bytes
+from gan3d_ns.metrics.settings import PictureConfig
 
 SIDE = 16
 
@@ -69,8 +64,8 @@ def counted(network: FeatureNetwork) -> tuple[FeatureNetwork, list[int]]:
     return dataclasses.replace(network, embed=embed), calls
 
 
-def settings(colours: Path, **changes) -> PictureSettings:
-    return PictureSettings(**{"features": str(colours), "num_generated": 12, "batch": 5, **changes})
+def settings(colours: Path, **changes) -> PictureConfig:
+    return PictureConfig(**{"features": str(colours), "num_generated": 12, "batch": 5, **changes})
 
 
 def test_every_metric_is_what_it_says_of_whom_it_says(model, collection, colours: Path) -> None:
@@ -233,17 +228,17 @@ def test_real_pictures_come_back_as_their_bytes(collection) -> None:
 
 def test_generated_pictures_do_not_depend_on_the_parts(model) -> None:
     parts = [
-        torch.cat(list(generated_bytes(model, 5, SIDE, PictureSettings(num_generated=5, batch=batch))))
+        torch.cat(list(generated_bytes(model, 5, SIDE, PictureConfig(num_generated=5, batch=batch))))
         for batch in (1, 2, 5, 9)
     ]
     assert all(len(part) == 5 and torch.equal(part, parts[0]) for part in parts)
 
 
 def test_counts_share_the_collection_between_reference_and_floor() -> None:
-    assert picture_counts(2000, PictureSettings()) == (1000, 1000)
-    assert picture_counts(10000, PictureSettings()) == (2048, 2048)
-    assert picture_counts(10000, PictureSettings(num_real=7952)) == (7952, 2048)
-    assert picture_counts(9, PictureSettings()) == (4, 4)
+    assert picture_counts(2000, PictureConfig()) == (1000, 1000)
+    assert picture_counts(10000, PictureConfig()) == (2048, 2048)
+    assert picture_counts(10000, PictureConfig(num_real=7952)) == (7952, 2048)
+    assert picture_counts(9, PictureConfig()) == (4, 4)
 
 
 def test_the_progress_grows_to_1(model, collection, colours: Path) -> None:
@@ -274,13 +269,13 @@ def test_what_cannot_be_measured_is_said_before_any_picture(
 
 def test_too_few_pictures_say_how_many_are_needed() -> None:
     with pytest.raises(UserError, match=r"7 pictures are too few .* at least 8 are needed"):
-        picture_counts(7, PictureSettings())
+        picture_counts(7, PictureConfig())
     with pytest.raises(UserError, match=r"num_generated is 3, .* at least 4"):
-        PictureSettings(num_generated=3)
+        PictureConfig(num_generated=3)
     with pytest.raises(UserError, match=r"num_real is 0, .* at least 4"):
-        PictureSettings(num_real=0)
+        PictureConfig(num_real=0)
     with pytest.raises(UserError, match="batch is 0"):
-        PictureSettings(batch=0)
+        PictureConfig(batch=0)
 
 
 def test_a_diverged_generator_is_said(collection, colours: Path) -> None:

@@ -20,7 +20,6 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.metrics import pose_error, pose_regressor
 from gan3d_ns.metrics.generated_views import Rendered, Views
 from gan3d_ns.metrics.pose_error import (
-    PoseErrorConfig,
     PosePairs,
     circular_mode,
     errors_after,
@@ -29,7 +28,8 @@ from gan3d_ns.metrics.pose_error import (
     read_poses,
     yaw_offset,
 )
-from gan3d_ns.metrics.pose_regressor import PoseRegressor, PoseRegressorConfig, TaughtRegressor, pose_errors
+from gan3d_ns.metrics.pose_regressor import PoseRegressor, TaughtRegressor, pose_errors
+from gan3d_ns.metrics.settings import PoseErrorConfig, PoseRegressorConfig
 
 SIDE = 16
 SETTINGS = PoseErrorConfig(

@@ -18,14 +18,8 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.exporter.preview import cast_distances
 from gan3d_ns.metrics.records import Record
-from gan3d_ns.metrics.reprojection import (
-    ReprojectionConfig,
-    measure_reprojection,
-    neighbours,
-    object_error,
-    pictures_on_mesh,
-    spaced_poses,
-)
+from gan3d_ns.metrics.reprojection import measure_reprojection, neighbours, object_error, pictures_on_mesh, spaced_poses
+from gan3d_ns.metrics.settings import ReprojectionConfig
 
 SMALL = ReprojectionConfig(num_objects=2, num_views=6, resolution=32, mesh_resolution=32)
 

@@ -19,8 +19,8 @@ from gan3d_ns.cameras.projection import projected
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import ShapeSetsConfig
 from gan3d_ns.metrics.shape_sets import (
-    ShapeSetsConfig,
     chamfer,
     chamfer_matrix,
     measure_shape_sets,

@@ -12,11 +12,10 @@ from ball_truth import RADIUS, BallTruth, moving_balls
 from torch import Tensor
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.inversion import InversionSettings
 from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import InversionConfig, SurfaceConfig
 from gan3d_ns.metrics.surface_truth import (
     OF_MEAN_OBJECT,
-    SurfaceSettings,
     depth_error,
     mask_iou,
     measure_surface,
@@ -26,8 +25,8 @@ from gan3d_ns.metrics.surface_truth import (
 )
 
 SIDE = 16
-INVERSION = InversionSettings(num_steps=100, learning_rate=0.2, num_candidates=16, pull=1e-6)
-SETTINGS = SurfaceSettings(num_pictures=3, resolution=SIDE, inversion=INVERSION)
+INVERSION = InversionConfig(num_steps=100, learning_rate=0.2, num_candidates=16, pull=1e-6)
+SETTINGS = SurfaceConfig(num_pictures=3, resolution=SIDE, inversion=INVERSION)
 
 
 def depths(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -146,7 +145,7 @@ def test_records_say_how_they_were_taken(records: dict[str, Record]) -> None:
 
 
 def test_a_model_of_larger_balls_has_a_depth_error() -> None:
-    settings = SurfaceSettings(num_pictures=2, resolution=SIDE, inversion=InversionSettings(num_steps=10))
+    settings = SurfaceConfig(num_pictures=2, resolution=SIDE, inversion=InversionConfig(num_steps=10))
     measured = measure_surface(moving_balls(ball_radius=RADIUS + 0.02), BallTruth(2), settings)
     found = {record.metric: record.value for record in measured}
     # Balls that lie deeper make up for a part of the 8.3 percent.
@@ -155,7 +154,7 @@ def test_a_model_of_larger_balls_has_a_depth_error() -> None:
 
 
 def test_the_same_seed_gives_the_same_digits() -> None:
-    settings = SurfaceSettings(num_pictures=2, resolution=SIDE, inversion=InversionSettings(num_steps=3))
+    settings = SurfaceConfig(num_pictures=2, resolution=SIDE, inversion=InversionConfig(num_steps=3))
     done: list[float] = []
     first = measure_surface(moving_balls(), BallTruth(4), settings, report=done.append)
     assert json.dumps([vars(record) for record in first]) == json.dumps(
@@ -166,7 +165,7 @@ def test_the_same_seed_gives_the_same_digits() -> None:
 
 
 def test_an_offset_that_is_known_is_taken_into_account() -> None:
-    settings = SurfaceSettings(num_pictures=2, resolution=SIDE, inversion=InversionSettings(num_steps=10))
+    settings = SurfaceConfig(num_pictures=2, resolution=SIDE, inversion=InversionConfig(num_steps=10))
 
     def found(model: Any, offset: float) -> dict[str, float]:
         return {record.metric: record.value for record in measure_surface(model, BallTruth(4), settings, offset)}
@@ -185,7 +184,7 @@ def test_too_few_pictures_are_refused() -> None:
     with pytest.raises(UserError, match="has 2 pictures, but 3 are"):
         measure_surface(moving_balls(), BallTruth(2), SETTINGS)
     with pytest.raises(UserError, match="0 pictures"):
-        SurfaceSettings(num_pictures=0)
+        SurfaceConfig(num_pictures=0)
 
 
 @pytest.mark.parametrize(("name", "value"), [("far", 1.2), ("near", 0.8), ("fov_deg", 14.0)])

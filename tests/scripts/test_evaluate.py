@@ -14,15 +14,15 @@ from tiny_runs import make_tiny_run
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.evaluation import Evaluation
 from gan3d_ns.metrics.records import read_measured
-from gan3d_ns.metrics.settings import CompactnessSettings, EvaluationConfig, HealthSettings
+from gan3d_ns.metrics.settings import CompactnessConfig, EvaluationConfig, HealthConfig
 from gan3d_ns.scripts.evaluate import RESULTS_NAME, Evaluate
 from gan3d_ns.scripts.main import main
 
 
 def quick(**changes) -> EvaluationConfig:
     """Two small measurements that need no pictures."""
-    health = HealthSettings(num_objects=2, resolution=8, **changes)
-    return EvaluationConfig(health=health, compactness=CompactnessSettings(num_objects=2, resolution=8))
+    health = HealthConfig(num_objects=2, resolution=8, **changes)
+    return EvaluationConfig(health=health, compactness=CompactnessConfig(num_objects=2, resolution=8))
 
 
 @pytest.fixture(scope="module")
