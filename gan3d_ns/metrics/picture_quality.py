@@ -91,6 +91,7 @@ def measure_pictures(
         "num_floor": num_generated,
         "resolution": resolution,
         "picture_filter": reduction_filter(collection.resolution, resolution),
+        "generated_filter": "one ray for each pixel",
         "real_sha256": real.sha256,
         "mirrored": False,
         "truncation": settings.truncation,

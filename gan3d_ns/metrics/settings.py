@@ -134,7 +134,8 @@ class PictureConfig:
     num_real: Optional[int] = None
     """Real pictures to compare with; the default is as many as are generated."""
     resolution: Optional[int] = None
-    """Side of the pictures in pixels; the default is that of the training."""
+    """Side of the pictures in pixels; the default is what the training has come to. Below it the generator's pictures,
+    of one ray for each pixel, are less smooth than reduced real ones, and its values worse."""
     features: str = ""
     """Feature network: inception, efficientnet-lite0 (from the extra eval-offline), another name of torch-fidelity, or
     a TorchScript file. The default is $GAN3D_FEATURES, or inception."""

@@ -106,6 +106,7 @@ def test_the_protocol_says_all_that_the_values_depend_on(model, collection, colo
             "num_floor": 12,
             "resolution": 8,
             "picture_filter": "mean of blocks from 16",
+            "generated_filter": "one ray for each pixel",
             "truncation": 0.7,
             "weights": "raw",
             "mirrored": False,
