@@ -42,15 +42,24 @@ def object_mesh(
     return _ObjectMesher(model, selection, config, progress or (lambda stage, done, total: None)).mesh()
 
 
+def object_surface(model: GanModel, selection: LatentSelection, config: MeshExportConfig) -> Mesh:
+    """The closed surface that `object_mesh` starts from: without normals and colours, with all its faces.
+
+    Raises:
+        UserError: see `object_mesh`.
+    """
+    config.check()
+    return _ObjectMesher(model, selection, config, lambda stage, done, total: None).extracted()
+
+
 class _ObjectMesher:
     """The steps from an object to its mesh, and what they share."""
 
     def __init__(
         self, model: GanModel, selection: LatentSelection, config: MeshExportConfig, progress: Progress
     ) -> None:
-        self.model, self.config, self.progress = model, config, progress
-        self.pictured = pictured_object(model, selection)
-        generator, styles = self.pictured.generator, self.pictured.styles
+        self.model, self.selection, self.config, self.progress = model, selection, config, progress
+        generator, styles = model.generator_of(selection), model.styles_of(selection)
         level = generator.geometry.level if config.level is None else config.level
         coverage = ViewCoverage(model.pose_prior, device=model.device)
         self.surface = SeenObject(generator.field, styles, coverage, level)
@@ -110,7 +119,8 @@ class _ObjectMesher:
     def view_colours(self, mesh: Mesh) -> ViewColours:
         """The colours of the mesh's points, from freshly rendered pictures."""
         count = lambda done, total: self.progress("rendering views", done, total)  # noqa: E731
-        views = prior_views(self.pictured, self.config.num_views, self.config.view_resolution, count)
+        pictured = pictured_object(self.model, self.selection)
+        views = prior_views(pictured, self.config.num_views, self.config.view_resolution, count)
         return ViewColours(views, Occluder(mesh.vertices, mesh.faces), self.surface.colours, self.model.device)
 
     def textured(self, mesh: Mesh) -> Mesh:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
 
@@ -92,6 +94,17 @@ def render_mesh_preview(
     )
 
 
+def cast_distances(
+    mesh: Mesh, origins: Float[Tensor, "*ray 3"], directions: Float[Tensor, "*ray 3"]
+) -> Float[Tensor, "*ray"]:
+    """Distance along unit rays to the mesh, on the CPU; infinite where they miss it."""
+    import open3d
+
+    rays = torch.cat((origins, directions), dim=-1).detach().float().cpu().numpy()
+    answer = _scene(mesh).cast_rays(open3d.core.Tensor(np.ascontiguousarray(rays)))
+    return torch.from_numpy(answer["t_hit"].numpy())
+
+
 def read_texture(
     texture: UInt8[np.ndarray, "row column 3"], uvs: Float64[np.ndarray, "point 2"]
 ) -> Float64[np.ndarray, "point 3"]:
@@ -129,14 +142,21 @@ def _cast(
     Float64[np.ndarray, "hit 3"],
 ]:
     """Which rays hit, all distances, and for those that hit the corner indices and barycentric weights."""
-    import open3d  # takes seconds to import; only pictures need it
+    import open3d
 
-    scene = open3d.t.geometry.RaycastingScene()
-    scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     rays = np.concatenate([np.tile(origin, (len(directions), 1)), directions], axis=1).astype(np.float32)
-    answer = scene.cast_rays(open3d.core.Tensor(rays))
+    answer = _scene(mesh).cast_rays(open3d.core.Tensor(rays))
     distance = answer["t_hit"].numpy()
     hit = np.isfinite(distance)
     uv = answer["primitive_uvs"].numpy()[hit].astype(np.float64)
     weights = np.concatenate([1.0 - uv.sum(axis=1, keepdims=True), uv], axis=1)
     return hit, distance, mesh.faces[answer["primitive_ids"].numpy()[hit].astype(np.int64)], weights
+
+
+def _scene(mesh: Mesh) -> Any:
+    """What Open3D casts rays at."""
+    import open3d  # takes seconds to import; only pictures need it
+
+    scene = open3d.t.geometry.RaycastingScene()
+    scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    return scene

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, max_pool2d
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.cameras.projection import projected
@@ -17,8 +17,8 @@ from gan3d_ns.metrics.generated_views import Rendered
 from gan3d_ns.models.generator import Generator
 
 TOLERANCE_PIXELS = 2.0
-"""Pixel footprints that a point may lie behind the surface that a camera sees and still count as on it: the depth
-between pixels of a surface that is looked at under 63 degrees changes by as much in one pixel."""
+"""Pixel footprints that a point may lie behind the surface that a camera sees and still count as on it: as much as
+the depth changes from pixel to pixel where the surface's normal is 63 degrees off the ray."""
 TOLERANCE_RANGE = 0.01
 """The same as a share of the way from near to far, for depths that are no more exact than their samples."""
 ALL = 0.999
@@ -67,8 +67,10 @@ def reprojection_error(
     For each pixel of B with a surface, x = o_B + t_B d_B is looked up in A: c_A bilinearly at the projection of x, on
     the pixel grid of `PosePrior.rays`. The pixel is compared where A shows x: the place lies in A's frame, all the
     pixels around it have a surface, and x lies no further behind A's surface there (bilinear too) than
-    `occlusion_tolerance`. A point *before* A's surface is compared as well: nothing hides it, so that a surface which
-    is in another place for every camera costs colour differences instead of escaping them.
+    `occlusion_tolerance`. Neither is it compared where A's depth changes by more than that between the pixels around
+    the place: A's picture mixes two surfaces there, or looks along one. A point *before* A's surface is compared as
+    well: nothing hides it, so that a surface which is in another place for every camera costs colour differences
+    instead of escaping them. The share tells what does escape.
 
     Pure tensors, batched over views; gradients reach the colours. Cameras stand at the prior's radius.
 
@@ -80,7 +82,7 @@ def reprojection_error(
         pose_prior: the camera that they share.
     """
     side = seen_b.rgb.shape[-1]
-    rays = pose_prior.rays(poses_b, side)
+    tolerance, rays = occlusion_tolerance(pose_prior.config, side), pose_prior.rays(poses_b, side)
     surface_b = torch.where(seen_b.hit, seen_b.surface_depth, pose_prior.config.radius).flatten(1)
     points = rays.origins + surface_b[..., None] * rays.directions
     place, depth, distance = projected(points, pose_prior.camera_to_world(poses_a), pose_prior.config.fov_deg)
@@ -91,12 +93,18 @@ def reprojection_error(
     )
     warped, coverage, surface = sampled[:, :3], sampled[:, 3], sampled[:, 4]
     inside = ((depth > 0.0) & (place.abs() <= 1.0).all(dim=-1)).unflatten(1, (side, side))
-    hidden = distance.unflatten(1, (side, side)) > surface + occlusion_tolerance(pose_prior.config, side)
-    compared = seen_b.hit & inside & (coverage > ALL) & ~hidden
+    sheer = grid_sample(steepness(known), place.unflatten(1, (side, side)), mode="nearest", align_corners=False)[:, 0]
+    hidden = distance.unflatten(1, (side, side)) > surface + tolerance
+    compared = seen_b.hit & inside & (coverage > ALL) & ~hidden & (sheer <= tolerance)
     difference = torch.where(compared, (warped - seen_b.rgb).abs().mean(dim=1), 0.0).sum(dim=(1, 2))
     count, shown = compared.sum(dim=(1, 2)), seen_b.hit.sum(dim=(1, 2))
     error = torch.where(count > 0, difference / count.clamp(min=1), torch.nan)
     return Reprojection(error, count / shown.clamp(min=1), warped, compared)
+
+
+def steepness(depth: Float[Tensor, "view 1 side side"]) -> Float[Tensor, "view 1 cell cell"]:
+    """Largest difference of depth between the four pixels around each cell of the grid between pixel centres."""
+    return max_pool2d(depth, 2, stride=1) + max_pool2d(-depth, 2, stride=1)
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ def test_true_depths_leave_what_the_pixels_leave(scene: Any) -> None:
     errors = []
     for side in (32, 64, 128):
         found = reprojection_error(scene(POSES_A, side), POSES_A, scene(POSES_B, side), POSES_B, PRIOR)
-        assert bool((found.share > 0.75).all())
+        assert bool((found.share > 0.7).all())
         errors.append(float(found.error.max()))
     assert errors[2] < 0.3 * errors[1] < 0.3 * 0.4 * errors[0]  # bilinear reads: with the square of a pixel
     assert errors[1] < 0.01
