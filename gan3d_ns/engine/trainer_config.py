@@ -127,7 +127,7 @@ class GanTrainerConfig(TrainerConfig):
         """Reads a saved config: settings that are newer than it keep their defaults."""
         vars(self).update({**vars(type(self)()), **state})
         self.pipeline.model.method_name = self.method_name or ""
-        self.pipeline.training_resolution = self.largest_resolution
+        self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
@@ -155,7 +155,7 @@ class GanTrainerConfig(TrainerConfig):
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
-        self.pipeline.training_resolution = self.largest_resolution
+        self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
         return changed
 
     @property

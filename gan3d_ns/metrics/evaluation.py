@@ -36,7 +36,9 @@ class RealPictures:
     collection: Any
     """ImageCollectionConfig of the training."""
     resolution: int
-    """Side of the largest pictures of the training, in pixels."""
+    """Side of the pictures that the training has come to, in pixels."""
+    stored: int
+    """Side of its largest ones, from which it makes the others."""
 
     @property
     def path(self) -> Path:
@@ -44,12 +46,12 @@ class RealPictures:
         return procedural_collection_folder() if self.folder is None else Path(self.folder)
 
     def open(self, resolution: Optional[int] = None) -> ImageCollection:
-        """The decoded pictures, at the training's resolution unless another is given.
+        """The decoded pictures, as the training has them, or larger where that is asked for.
 
         Raises:
             UserError: there is no such folder, or too few usable pictures in it.
         """
-        return self.collection.setup(source=self.path, resolution=resolution or self.resolution)
+        return self.collection.setup(source=self.path, resolution=max(self.stored, resolution or 0))
 
 
 def has_truth(folder: Path) -> bool:
@@ -126,8 +128,8 @@ class Evaluation:
         """
         model, config = self.model, self.config
         if measure == "pictures":
-            side = config.pictures.resolution or self.real.resolution
-            return measure_pictures(model, self.real.open(side), side, config.pictures, report)
+            collection = self.real.open(config.pictures.resolution)
+            return measure_pictures(model, collection, self.real.resolution, config.pictures, report)
         if measure == "health":
             return measure_health(model, config.health, report)
         if measure == "compactness":

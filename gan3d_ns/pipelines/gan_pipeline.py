@@ -89,8 +89,9 @@ class GanPipelineConfig(VanillaPipelineConfig):
     """The opponent. Its resolution must cover the curriculum's largest."""
     loss: GanLossConfig = field(default_factory=GanLossConfig)
     """What is minimised."""
-    training_resolution: Annotated[Optional[int], tyro.conf.Suppress] = None
-    """Side of the training's largest pictures in pixels, filled in from the curriculum."""
+    resolutions: Annotated[Tuple[Tuple[int, int], ...], tyro.conf.Suppress] = ()
+    """Sides of the training's pictures in pixels, each with the step that it begins at: filled in from the
+    curriculum."""
     share_fakes: bool = True
     """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
     a batch is split, one search. The published methods draw new ones."""
@@ -361,8 +362,9 @@ class GanPipeline(VanillaPipeline):
         """The pictures that generated ones are compared with: those of the training, or of another folder."""
         config = self.config.datamanager
         chosen = folder or config.data or config.dataparser.data
-        resolution = self.config.training_resolution or self.config.discriminator.resolution
-        return RealPictures(chosen, config.collection, resolution)
+        sides = self.config.resolutions or ((0, self.config.discriminator.resolution),)
+        now = [side for start, side in sides if start <= self.model.step]
+        return RealPictures(chosen, config.collection, now[-1], stored=max(side for _, side in sides))
 
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
