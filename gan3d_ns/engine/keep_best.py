@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional
 
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
@@ -19,12 +19,13 @@ from gan3d_ns.engine.checkpoint_files import PARTIAL_NAME, save_atomically
 from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.writers import write_atomically
-from gan3d_ns.metrics.feature_networks import FeatureNetwork, open_features
-from gan3d_ns.metrics.picture_quality import measure_pictures, picture_counts
 from gan3d_ns.metrics.records import Record, Value
 from gan3d_ns.metrics.settings import PictureConfig
 from gan3d_ns.metrics.sliced_wasserstein import RealPictures, SlicedWassersteinConfig, measure_sliced_wasserstein
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
+
+if TYPE_CHECKING:
+    from gan3d_ns.metrics.feature_networks import FeatureNetwork
 
 BEST_FOLDER = "best_models"
 """Of a run. Not nerfstudio_models, whose files nerfstudio takes the newest of."""
@@ -111,7 +112,7 @@ class KeepBest:
         self.history: List[Score] = []
         self.faulty = False
         self.real: Optional[RealPictures] = None
-        self.network: Optional[FeatureNetwork] = None
+        self.network: Optional["FeatureNetwork"] = None
 
     @property
     def best(self) -> Optional[Score]:
@@ -184,6 +185,9 @@ class KeepBest:
             UserError: there is no such feature network, or there are too few pictures.
         """
         if self.settings.metric in ("fid", "kid"):
+            from gan3d_ns.metrics.feature_networks import open_features
+            from gan3d_ns.metrics.picture_quality import picture_counts
+
             self.network = open_features(self.settings.features, device=pipeline.device)
             picture_counts(len(self.collection_of(pipeline)), self.picture_settings())
 
@@ -191,6 +195,8 @@ class KeepBest:
         """The chosen metric of the averaged generator, always of the same latents, poses and real pictures."""
         collection, chosen = self.collection_of(pipeline), self.settings.metric
         if self.network is not None:
+            from gan3d_ns.metrics.picture_quality import measure_pictures
+
             records = measure_pictures(
                 pipeline.model, collection, resolution, self.picture_settings(), network=self.network
             )

@@ -3,23 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.data.procedural import procedural_collection_folder
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueCollection
-from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.compactness import measure_compactness
-from gan3d_ns.metrics.picture_quality import measure_pictures
-from gan3d_ns.metrics.pose_error import YawOffset, measure_pose, yaw_offset
 from gan3d_ns.metrics.records import Record
-from gan3d_ns.metrics.reprojection import measure_reprojection
 from gan3d_ns.metrics.settings import MEASURES, WITHOUT_TRUTH, EvaluationConfig
-from gan3d_ns.metrics.shape_health import measure_health
-from gan3d_ns.metrics.shape_sets import measure_shape_sets
-from gan3d_ns.metrics.surface_truth import measure_surface
 from gan3d_ns.models.gan_model import GanModel
+
+if TYPE_CHECKING:
+    from gan3d_ns.metrics.pose_error import YawOffset
 
 NUM_HELD_OUT, HELD_OUT_SEED = 64, 1
 """Toy cars that no training of the built-in collection has seen."""
@@ -28,7 +23,7 @@ Report = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class RealPictures:
+class RealCollection:
     """The pictures to compare with: a folder and how its files become squares."""
 
     folder: Optional[Path]
@@ -74,14 +69,14 @@ class Evaluation:
     def __init__(
         self,
         model: GanModel,
-        real: RealPictures,
+        real: RealCollection,
         config: EvaluationConfig,
         truth: Optional[Path] = None,
         held_out: Optional[Path] = None,
     ) -> None:
         self.model, self.real, self.config = model, real, config
         self.truth_folder, self.held_out_folder = truth, held_out
-        self._offset: Optional[YawOffset] = None
+        self._offset: Optional["YawOffset"] = None
         self._truths: Dict[str, TrueCollection] = {}
 
     def available(self) -> Tuple[str, ...]:
@@ -102,8 +97,15 @@ class Evaluation:
                     f"the true cameras and shapes of {folder} are not known, and pose, shapes and surface are measured "
                     "against them; give --truth FOLDER of a collection made by `gan3d collection`, or leave them out."
                 )
-            self._truths["truth"] = open_truth(folder)
+            self._truths["truth"] = self.opened(folder)
         return self._truths["truth"]
+
+    @staticmethod
+    def opened(folder: Path) -> TrueCollection:
+        """What is true of a folder's pictures; see `open_truth`."""
+        from gan3d_ns.data.truth_folders import open_truth
+
+        return open_truth(folder)
 
     def held_out(self) -> TrueCollection:
         """Pictures with truth that the training has not seen, as far as there are any."""
@@ -111,11 +113,13 @@ class Evaluation:
             folder = self.held_out_folder
             if folder is None and self.truth_folder is None and self.real.folder is None:
                 folder = procedural_collection_folder(num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
-            self._truths["held out"] = self.truth() if folder is None else open_truth(folder)
+            self._truths["held out"] = self.truth() if folder is None else self.opened(folder)
         return self._truths["held out"]
 
-    def offset(self) -> YawOffset:
+    def offset(self) -> "YawOffset":
         """By how much the generator has its objects turned against the truth."""
+        from gan3d_ns.metrics.pose_error import yaw_offset
+
         if self._offset is None:
             self._offset = yaw_offset(self.model, self.truth(), self.config.pose)
         return self._offset
@@ -126,21 +130,36 @@ class Evaluation:
         Raises:
             UserError: there is no such measurement, or the run does not allow it.
         """
+        # Imported where they are needed: a training that opens none of them shall not wait for their libraries.
         model, config = self.model, self.config
         if measure == "pictures":
+            from gan3d_ns.metrics.picture_quality import measure_pictures
+
             collection = self.real.open(config.pictures.resolution)
             return measure_pictures(model, collection, self.real.resolution, config.pictures, report)
         if measure == "health":
+            from gan3d_ns.metrics.shape_health import measure_health
+
             return measure_health(model, config.health, report)
         if measure == "compactness":
+            from gan3d_ns.metrics.compactness import measure_compactness
+
             return measure_compactness(model, config.compactness, report)
         if measure == "reprojection":
+            from gan3d_ns.metrics.reprojection import measure_reprojection
+
             known = "pose" in self.available()
             return measure_reprojection(model, config.reprojection, self.held_out() if known else None, report)
         if measure == "pose":
+            from gan3d_ns.metrics.pose_error import measure_pose
+
             return measure_pose(model, self.truth(), config.pose, report)
         if measure == "shapes":
+            from gan3d_ns.metrics.shape_sets import measure_shape_sets
+
             return measure_shape_sets(model, self.held_out(), config.shapes, self.offset().radians, report)
         if measure == "surface":
+            from gan3d_ns.metrics.surface_truth import measure_surface
+
             return measure_surface(model, self.held_out(), config.surface, self.offset().radians, report)
         raise UserError(f"there is no measurement {measure}; choose among {', '.join(MEASURES)}.")

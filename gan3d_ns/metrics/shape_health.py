@@ -11,6 +11,7 @@ from gan3d_ns.metrics.geometry_health import geometry_health, occupied_fraction
 from gan3d_ns.metrics.picture_health import picture_health
 from gan3d_ns.metrics.records import Record
 from gan3d_ns.metrics.settings import HealthConfig
+from gan3d_ns.metrics.view_consistency import view_consistency
 from gan3d_ns.models.gan_model import GanModel
 
 
@@ -18,10 +19,11 @@ from gan3d_ns.models.gan_model import GanModel
 def measure_health(
     model: GanModel, settings: HealthConfig, report: Callable[[float], None] = lambda done: None
 ) -> list[Record]:
-    """Which way surfaces face, how deep they are, how much is filled, and how different the objects look."""
+    """Which way surfaces face, how deep they are, how much is filled, whether close views agree, how objects differ."""
     drawn = draw_views(model, settings.num_objects, settings.seed)
-    frontal = Views(drawn.latents, model.pose_prior.mean_pose().expand(settings.num_objects, 2).clone(), None)
-    colours, depths, hits, filled = [], [], [], []
+    middle = model.pose_prior.mean_pose(model.device)
+    frontal = Views(drawn.latents, middle.expand(settings.num_objects, 2), None)
+    colours, depths, hits, filled, close = [], [], [], [], []
     generator, box = model.generator_ema, model.scene_box.aabb.to(model.device)
     randomness = torch.Generator(device=box.device).manual_seed(settings.seed)
     views = render_views(model, frontal, settings.resolution, settings.truncation)
@@ -33,6 +35,7 @@ def measure_health(
         styles = generator.styles(frontal.latents[index : index + 1].to(model.device), settings.truncation)
         field = functools.partial(generator.field.geometry_logits, styles=styles)
         filled.append(occupied_fraction(field, generator.geometry.level, box, randomness))
+        close.append(view_consistency(generator, styles, model.pose_prior, middle[None]))
     health = geometry_health(torch.cat(depths), torch.cat(hits))
     pictures = picture_health(torch.cat(colours).permute(0, 2, 3, 1)[:, None])
     protocol = {
@@ -50,6 +53,8 @@ def measure_health(
         Record("depth_spread", health.depth_spread, protocol, unit=length),
         Record("hit_rate", health.hit_rate, protocol),
         Record("occupied_fraction", fmean(filled), protocol),
+        Record("view_error", float(torch.cat([views.error for views in close]).nanmean()), protocol, better="lower"),
+        Record("view_overlap", float(torch.cat([views.share for views in close]).mean()), protocol, better="higher"),
         Record("variety", pictures.variety, protocol),
         Record("contrast", pictures.contrast, protocol),
     ]

@@ -20,7 +20,7 @@ from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.object_files import FILE_KINDS, write_object
-from gan3d_ns.metrics.evaluation import Evaluation, RealPictures
+from gan3d_ns.metrics.evaluation import Evaluation, RealCollection
 from gan3d_ns.metrics.scores import score_measures
 from gan3d_ns.metrics.settings import EvaluationConfig
 from gan3d_ns.model_components import losses
@@ -358,13 +358,13 @@ class GanPipeline(VanillaPipeline):
             loss = losses.non_saturating_generator_loss(scores)
         return None, {"g_adversarial": loss}, {}
 
-    def real_pictures(self, folder: Optional[Path] = None) -> RealPictures:
+    def real_pictures(self, folder: Optional[Path] = None) -> RealCollection:
         """The pictures that generated ones are compared with: those of the training, or of another folder."""
         config = self.config.datamanager
         chosen = folder or config.data or config.dataparser.data
         sides = self.config.resolutions or ((0, self.config.discriminator.resolution),)
         now = [side for start, side in sides if start <= self.model.step]
-        return RealPictures(chosen, config.collection, now[-1], stored=max(side for _, side in sides))
+        return RealCollection(chosen, config.collection, now[-1], stored=max(side for _, side in sides))
 
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
