@@ -14,7 +14,7 @@ from torch import Tensor
 
 METHOD = "gof-gan-tiny"
 RESOLUTION = 16
-NUM_PICTURES = 6
+NUM_PICTURES = 8
 
 # Dotted paths below the trainer's config; a method takes those that it has.
 SIZES: dict[str, Any] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from feature_files import save_network
 from recorded_training import TrainedRun, train
 from tiny_runs import set_path, tiny_config
 
@@ -61,6 +63,14 @@ def contract_config(run: str, folder: Path) -> Any:
         model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
         model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
     return config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_features(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A feature network in place of the one that is downloaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN3D_FEATURES", str(save_network(tmp_path_factory.mktemp("features") / "cells.pt")))
+        yield
 
 
 @pytest.fixture(scope="session")
