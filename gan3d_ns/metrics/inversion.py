@@ -239,8 +239,8 @@ def check_pictures(pictures: Float[Tensor, "picture 3 row column"], poses: Float
 
 def invert(
     model: GanModel,
-    pictures: Float[Tensor, "picture 3 side side"],
-    poses: Float[Tensor, "picture 2"],
+    pictures: Float[Tensor, "picture 3 row column"],
+    poses: Float[Tensor, "pose 2"],
     settings: Optional[InversionConfig] = None,
     yaw_offset_rad: Optional[float] = 0.0,
     seed: int = 0,

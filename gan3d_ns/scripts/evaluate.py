@@ -1,7 +1,7 @@
 """`gan3d eval`: numbers about runs, with all that they depend on, and tables of several runs."""
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Literal, Optional, Tuple
 
@@ -31,6 +31,9 @@ class Evaluate:
     """config.yml of one run or of several, or their folders; best.yml for the best checkpoint."""
     measures: Optional[Tuple[Measure, ...]] = None
     """What to measure; without it all that the run allows. pose, shapes and surface need a collection with truth."""
+    features: Optional[str] = None
+    """Feature network of the pictures: inception, efficientnet-lite0 (without network, from the extra eval-offline),
+    another name of torch-fidelity, or a TorchScript file; short for --pictures.features."""
     load_step: Optional[int] = None
     """Which checkpoint; without it the newest."""
     all_checkpoints: bool = False
@@ -62,6 +65,9 @@ class Evaluate:
             raise UserError("give at least one run: --load-config RUN/config.yml.")
         if self.load_step is not None and self.all_checkpoints:
             raise UserError("--load-step chooses one checkpoint and --all-checkpoints all; leave one of them out.")
+
+        if self.features is not None:
+            self.settings = replace(self.settings, pictures=replace(self.settings.pictures, features=self.features))
 
         from nerfstudio.utils.rich_utils import CONSOLE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -10,6 +11,7 @@ from tiny_runs import tiny_config
 
 from benchmarks.equal_time import Train, change_setting, run_for
 from gan3d_ns.engine.checkpoint_files import read_checkpoint, steps_in
+from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
 
 
@@ -48,15 +50,22 @@ def test_other_changes_are_refused(change, sentence):
         change_setting(Outer(), change)
 
 
-def test_a_training_ends_with_its_time_and_keeps_checkpoints(tmp_path):
+@contextmanager
+def a_tenth_of_a_second(self):
+    """Stands for the clock: every step takes as long."""
+    yield
+    self.cpu_seconds += 0.1
+
+
+def test_a_training_ends_with_its_time_and_keeps_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingCost, "counting", a_tenth_of_a_second)
     config = tiny_config("gof-gan-tiny", tmp_path, save_only_latest_checkpoint=False)
-    run_for(config, seconds=1.5, checkpoints=3)
+    run_for(config, seconds=0.85, checkpoints=3)
     folder = config.get_checkpoint_dir()
     steps = steps_in(folder)
-    assert len(steps) == 3
+    assert steps == [2, 5, 8]  # the first beyond .28, .57 and .85 s
     spent = [read_checkpoint(folder / f"step-{step:09d}.ckpt")["cost"]["cpu_seconds"] for step in steps]
-    assert spent[0] >= 0.5 and spent[1] >= 1.0 and spent[2] >= 1.5
-    assert spent == sorted(spent)
+    assert spent == pytest.approx([0.3, 0.6, 0.9])
 
 
 def test_what_makes_no_sense_is_said(tmp_path):

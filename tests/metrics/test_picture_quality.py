@@ -116,7 +116,7 @@ def test_the_protocol_says_all_that_the_values_depend_on(model, collection, colo
         }
         assert {name: record.protocol[name] for name in expected} == expected
         assert len(str(record.protocol["real_sha256"])) == 64
-        assert record.heading == f"{record.metric} [colours.pt {file_sha256(colours)[:8]}]"
+        assert record.heading == f"{record.metric} [colours.pt {file_sha256(colours)[:8]}, 8 px]"
     fid = measure_pictures(model, collection, SIDE, chosen)[0]
     assert (fid.protocol["dimensions"], fid.protocol["fewer_pictures_than_dimensions"]) == (DIMENSION, True)
 

@@ -27,9 +27,9 @@ def quick(**changes) -> EvaluationConfig:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A run with checkpoints of steps 0 and 2."""
+    """A run with checkpoints of steps 2 and 4."""
     folder = tmp_path_factory.mktemp("run")
-    return make_tiny_run("gof-gan-tiny", folder, steps=3, steps_per_save=2, save_only_latest_checkpoint=False)
+    return make_tiny_run("gof-gan-tiny", folder, steps=5, steps_per_save=2, save_only_latest_checkpoint=False)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_results_stand_in_the_run_and_are_taken_up_again(run, measured, capsys):
         assert "relief" in capsys.readouterr().out
     assert measured == ["health", "compactness"]
     (entry,) = read_measured(run.parent / RESULTS_NAME)
-    assert entry.subject.step == 2 and entry.subject.method == "gof-gan-tiny"
+    assert entry.subject.step == 4 and entry.subject.method == "gof-gan-tiny"
     assert entry.subject.cpu_seconds is not None and entry.subject.cpu_seconds > 0
     assert {record.measure for record in entry.records} == {"health", "compactness"}
 
@@ -88,9 +88,9 @@ def test_every_checkpoint_and_a_table(run, tmp_path, capsys):
         output=tmp_path,
         plot_metric="opaque_rays",
     ).main()
-    assert [entry.subject.step for entry in read_measured(run.parent / RESULTS_NAME)] == [0, 2]
+    assert [entry.subject.step for entry in read_measured(run.parent / RESULTS_NAME)] == [2, 4]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
-    assert {row["step"] for row in rows} == {"0", "2"}
+    assert {row["step"] for row in rows} == {"2", "4"}
     assert "## compactness" in (tmp_path / "comparison.md").read_text()
     assert len(json.loads((tmp_path / "comparison.json").read_text())["results"]) == 2
     assert imageio.imread(tmp_path / "quality.png").ndim == 3
