@@ -361,10 +361,11 @@ class GanPipeline(VanillaPipeline):
     def real_pictures(self, folder: Optional[Path] = None) -> RealCollection:
         """The pictures that generated ones are compared with: those of the training, or of another folder."""
         config = self.config.datamanager
-        chosen = folder or config.data or config.dataparser.data
+        trained = config.data or config.dataparser.data
         sides = self.config.resolutions or ((0, self.config.discriminator.resolution),)
         now = [side for start, side in sides if start <= self.model.step]
-        return RealCollection(chosen, config.collection, now[-1], stored=max(side for _, side in sides))
+        stored = max(side for _, side in sides)
+        return RealCollection(folder or trained, config.collection, now[-1], stored, trained)
 
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
