@@ -136,7 +136,9 @@ def from_json(text: str, name: str) -> list[Measured]:
             for entry in content["results"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{name} holds no results of `gan3d eval` ({error}); measure the run again.") from error
+        raise UserError(
+            f"{name} holds no results of `gan3d eval` ({error}); move it away, and measure the run again."
+        ) from error
 
 
 def read_measured(path: Path) -> list[Measured]:
