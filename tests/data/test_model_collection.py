@@ -137,9 +137,10 @@ def test_hidden_faces_are_the_same_in_small_lots(tmp_path: Path, monkeypatch: py
 
 def test_faces_shrunk_to_a_point_are_no_model(tmp_path: Path) -> None:
     """Vertices that no face uses do not give it an extent."""
-    (tmp_path / "point.obj").write_text("v 1 2 3\nv 1 2 3\nv 1 2 3\nv 0 0 0\nv 9 9 9\nf 1 2 3\n")
+    vertices = ["1 2 3", "1 2 3", "1 2 3", "0 0 0", "9 9 9"]
+    (tmp_path / "point.off").write_text("\n".join(["OFF", "5 1 0", *vertices, "3 0 1 2", ""]))
     with pytest.raises(UnusableModel, match="no extent"):
-        read_model(tmp_path / "point.obj")
+        read_model(tmp_path / "point.off")
 
 
 def test_models_are_turned_upright_and_to_the_front(tmp_path: Path) -> None:
