@@ -9,6 +9,7 @@ import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
@@ -373,9 +374,16 @@ class GanPipeline(VanillaPipeline):
         """For ns-eval: what a model has to say of the virtual views, and the picture metrics of `gan3d eval`.
 
         Raises:
-            UserError: the training pictures are gone or too few, or the feature network is out of reach.
+            UserError: the training pictures are gone or too few, or the feature network is out of reach. While a
+                training goes on (``step`` is given) this is only said.
         """
-        records = Evaluation(self.model, self.real_pictures(), EvaluationConfig()).measure("pictures")
+        try:
+            records = Evaluation(self.model, self.real_pictures(), EvaluationConfig()).measure("pictures")
+        except UserError as error:
+            if step is None:
+                raise
+            CONSOLE.print(f"Pictures could not be measured: {error}", style="yellow", soft_wrap=True, markup=False)
+            records = []
         results = super().get_average_eval_image_metrics(step, output_path, get_std)
         for record in records:
             results[record.heading] = record.value
