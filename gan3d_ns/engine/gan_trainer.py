@@ -292,7 +292,7 @@ class GanTrainer(Trainer):
         config = self.config
         if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
-        if self.best.due(step, self.health.end):
+        if self.best.due(step, self.health.end, self.started_at):
             resolution = stage_at(config.curriculum, step).resolution
             self.best.check(step, self.pipeline, resolution, self.started_at, self.cost, self.whole_state)
         if step_check(step, config.steps_per_panel) or step - self._start_step == FIRST_PANEL:

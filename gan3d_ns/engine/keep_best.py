@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional
 
+import torch
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils import writer
@@ -31,6 +32,19 @@ BEST_FOLDER = "best_models"
 """Of a run. Not nerfstudio_models, whose files nerfstudio takes the newest of."""
 BEST_CONFIG, SCORES_NAME = "best.yml", "scores.json"
 SCORES_FORMAT = 1
+
+
+def refuse_best(config: TrainerConfig) -> None:
+    """Refuses to train by the config of a best checkpoint, whose folder holds nothing but that.
+
+    Raises:
+        UserError: says how to go on instead.
+    """
+    if config.relative_model_dir == Path(BEST_FOLDER):
+        raise UserError(
+            f"{BEST_CONFIG} opens the best checkpoint for viewing, exporting and measuring, not for training; go on "
+            f"from it with --load-dir {config.get_checkpoint_dir()} and without --load-config."
+        )
 
 
 @dataclass
@@ -103,12 +117,18 @@ class KeepBest:
     Args:
         settings: what to measure, and when.
         config: of the training; a copy of it with another model folder opens the best checkpoint.
+
+    Raises:
+        UserError: the config is itself that of a best checkpoint.
     """
 
     def __init__(self, settings: KeepBestConfig, config: TrainerConfig) -> None:
+        refuse_best(config)
         self.settings, self.folder = settings, config.get_base_dir()
         self.opening = copy.deepcopy(config)  # as config.yml has it: what is built from a config also writes into it
         self.opening.relative_model_dir = Path(BEST_FOLDER)
+        # What the training was resumed from is not what is to be opened.
+        self.opening.load_dir = self.opening.load_step = self.opening.load_checkpoint = None
         self.history: List[Score] = []
         self.faulty = False
         self.real: Optional[RealPictures] = None
@@ -119,9 +139,12 @@ class KeepBest:
         """The measurement whose checkpoint is kept."""
         return next((score for score in reversed(self.history) if score.kept), None)
 
-    def due(self, step: int, end: int) -> bool:
-        """Whether a training that ends before the step ``end`` is to be measured at this one."""
-        if self.settings.metric == "none" or self.faulty:
+    def due(self, step: int, end: int, start: int = 0) -> bool:
+        """Whether a training that ends before the step ``end`` is to be measured at this one.
+
+        Weights that were replaced at this very step, the ``start`` of the new ones, have learnt nothing.
+        """
+        if self.settings.metric == "none" or self.faulty or step == start > 0:
             return False
         return step + 1 == end or (step > 0 and step % self.settings.interval == 0)
 
@@ -188,7 +211,8 @@ class KeepBest:
             from gan3d_ns.metrics.feature_networks import open_features
             from gan3d_ns.metrics.picture_quality import picture_counts
 
-            self.network = open_features(self.settings.features, device=pipeline.device)
+            with torch.random.fork_rng(devices=[]):  # networks are made with random weights, on the CPU
+                self.network = open_features(self.settings.features, device=pipeline.device)
             picture_counts(len(self.collection_of(pipeline)), self.picture_settings())
 
     def measure(self, pipeline: GanPipeline, resolution: int) -> Record:
@@ -227,7 +251,7 @@ class KeepBest:
         path = self.checkpoint_path(step)
         try:
             write(path)
-            write_atomically(self.folder / BEST_CONFIG, yaml.dump(self.opening).encode("utf-8"))
+            self.write_config()
         except (OSError, UserError) as error:
             path.unlink(missing_ok=True)
             CONSOLE.print(
@@ -245,6 +269,14 @@ class KeepBest:
     def checkpoint_path(self, step: int) -> Path:
         """Where the best checkpoint lies when it is that of this step."""
         return self.folder / BEST_FOLDER / f"step-{step:09d}.ckpt"
+
+    def write_config(self) -> None:
+        """Writes what opens the best checkpoint.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        write_atomically(self.folder / BEST_CONFIG, yaml.dump(self.opening).encode("utf-8"))
 
     def write_scores(self) -> None:
         """Keeps the history for those who open the run."""
@@ -270,20 +302,31 @@ class KeepBest:
     def resume(self, history: Sequence[Mapping[str, Any]], checkpoint: Path) -> None:
         """Goes on with the history of a checkpoint, and takes its best checkpoint over from the earlier run's folder.
 
-        Where that one is gone, the next measurement begins anew.
+        Where that one is gone, the next measurement begins anew, and nothing opens as the best until then: what lies
+        in the folder belongs to steps that were given up. Without a metric nothing is taken over.
+
+        Raises:
+            UserError: the folder cannot be written.
         """
         known = {entry.name for entry in fields(Score)}
         self.history = [Score(**{name: value for name, value in entry.items() if name in known}) for entry in history]
-        best = self.best
-        if best is None or self.settings.metric == "none":
-            return
-        path = self.checkpoint_path(best.step)
-        source = checkpoint.parent.parent / BEST_FOLDER / path.name
-        if not path.is_file():
-            taken = source.is_file() and self.publish(best.step, lambda target: self.take_over(source, target))
+        best, measured = self.best, self.settings.metric != "none"
+        if best is not None:
+            path = self.checkpoint_path(best.step)
+            source = checkpoint.parent.parent / BEST_FOLDER / path.name
+            kept = path.is_file()
+            if not kept and measured and source.is_file():
+                kept = self.publish(best.step, lambda target: self.take_over(source, target))
             for score in self.history:
-                score.kept = score.kept and taken
-        self.write_scores()
+                score.kept = score.kept and kept
+        if self.best is None:
+            (self.folder / BEST_CONFIG).unlink(missing_ok=True)
+        elif measured:
+            self.write_config()
+        if (self.history and measured) or (self.folder / SCORES_NAME).exists():
+            self.write_scores()
+        if not measured:
+            self.history = []
 
     def take_over(self, source: Path, target: Path) -> None:
         """Copies a checkpoint, whole or not at all."""

@@ -12,7 +12,7 @@ from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from typing_extensions import Annotated
 
-from gan3d_ns.engine.keep_best import KeepBestConfig
+from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
@@ -149,6 +149,15 @@ class GanTrainerConfig(TrainerConfig):
         if self.experiment_name is None and self.pictures is None:
             self.experiment_name = BUILT_IN_NAME
         super().set_experiment_name()
+
+    def save_config(self) -> None:
+        """Writes config.yml into the run's folder.
+
+        Raises:
+            UserError: it would open the best checkpoint in place of the latest.
+        """
+        refuse_best(self)
+        super().save_config()
 
     def resolve_preset(self) -> List[str]:
         """Fills in the chosen preset, once; returns the settings that changed.

@@ -22,6 +22,8 @@ KID_SUBSET_SIZE = 1000
 """Of KID where there are twice as many pictures; else half of them are taken."""
 KID_KERNEL_LIMIT = 4096
 """Sets above this size are compared subset by subset, since their whole kernel would fill the memory."""
+ROWS_AT_ONCE = 512
+"""Of a matrix of distances between pictures; 50,000 pictures take 0.2 GB."""
 
 
 class Spread(NamedTuple):
@@ -129,8 +131,10 @@ def precision_recall(
     from torch_fidelity import metric_prc
 
     require_enough("precision and recall", generated=len(generated), real=len(real))
+    many = max(len(generated), len(real)) > KID_KERNEL_LIMIT
+    some_rows = {"save_cpu_ram": True, "prc_batch_size": ROWS_AT_ONCE} if many else {}
     measured = metric_prc.prc_features_to_metric(
-        generated.double(), real.double(), prc_neighborhood=NEIGHBOURS, verbose=False
+        generated.double(), real.double(), prc_neighborhood=NEIGHBOURS, verbose=False, **some_rows
     )
     return PrecisionRecall(measured[metric_prc.KEY_METRIC_PRECISION], measured[metric_prc.KEY_METRIC_RECALL])
 
@@ -145,5 +149,16 @@ def diversity(generated: Float[Tensor, "generated feature"], real: Float[Tensor,
         UserError: fewer than 2 pictures of a kind.
     """
     require_enough("diversity", generated=len(generated), real=len(real))
-    spreads = [torch.nn.functional.pdist(features.double()).mean() for features in (generated, real)]
-    return float(spreads[0] / spreads[1]) if spreads[1] > 0 else math.nan
+    spreads = [mean_distance(features.double()) for features in (generated, real)]
+    return spreads[0] / spreads[1] if spreads[1] > 0 else math.nan
+
+
+def mean_distance(features: Float[Tensor, "picture feature"]) -> float:
+    """Mean Euclidean distance of two different ones, summed over some rows of the matrix after the others."""
+    total, count = 0.0, len(features)
+    for start in range(0, count, ROWS_AT_ONCE):
+        rows, others = features[start : start + ROWS_AT_ONCE], features[start + ROWS_AT_ONCE :]
+        total += float(torch.nn.functional.pdist(rows).sum())
+        # By differences: by products, the distance of equal vectors would not be 0.
+        total += float(torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist").sum())
+    return total / (count * (count - 1) / 2)

@@ -20,6 +20,14 @@ WITHOUT_TRUTH = ("pictures", "health", "compactness", "reprojection")
 WITH_TRUTH = ("pose", "shapes", "surface")
 """Those that need a collection whose cameras and shapes are known."""
 MEASURES = WITHOUT_TRUTH + WITH_TRUTH
+MOST_SEEDS = 2**32
+"""As many as numpy's generators know."""
+
+
+def require_seed(seed: int) -> None:
+    """Raise a UserError for a seed that not every random generator takes."""
+    if not 0 <= seed < MOST_SEEDS:
+        raise UserError(f"the seed is {seed}, but must lie between 0 and {MOST_SEEDS - 1}.")
 
 
 @dataclass
@@ -38,6 +46,7 @@ class CompactnessConfig:
     """Of the first object; the others have the seeds after it."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.num_objects < 1 or self.resolution < 2 or self.num_samples < 3:
             raise UserError(
                 f"the depth variance of {self.num_objects} objects at {self.resolution} pixels with {self.num_samples} "
@@ -59,6 +68,7 @@ class HealthConfig:
     """Of the objects."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.num_objects < 2 or self.resolution < 8:
             raise UserError(
                 f"the health of {self.num_objects} objects at {self.resolution} pixels cannot be seen; give at least 2 "
@@ -117,6 +127,7 @@ class SurfaceConfig:
     """Chooses the pictures, and the draws of the inversion."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.num_pictures < 1 or self.resolution < 8:
             raise UserError(
                 f"{self.num_pictures} pictures of {self.resolution} pixels cannot be inverted; ask for 1 or more, of 8 "
@@ -151,6 +162,7 @@ class PictureConfig:
     """Pictures that go through the feature network at a time."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.batch < 1:
             raise UserError(f"batch is {self.batch}, but must be at least 1 picture.")
         for name, count in (("num_generated", self.num_generated), ("num_real", self.num_real)):
@@ -186,6 +198,7 @@ class ReprojectionConfig:
         Raises:
             UserError: says which setting, and what it can be.
         """
+        require_seed(self.seed)
         if self.num_objects < 2 or self.num_views < 2 or self.resolution < 8:
             raise UserError(
                 f"a reprojection error of {self.num_objects} objects in {self.num_views} views of {self.resolution} "
@@ -220,6 +233,7 @@ class ShapeSetsConfig:
         Raises:
             UserError: says which setting, and what it can be.
         """
+        require_seed(self.seed)
         if self.num_generated < 2 or self.num_true < 2:
             raise UserError(
                 f"{self.num_generated} generated and {self.num_true} true shapes are no sets to compare; give 2 or "
@@ -247,6 +261,7 @@ class PoseRegressorConfig:
     """Selects first weights, order, augmentation and the pictures that are held out."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if not 0.0 < self.held_out < 1.0:
             raise UserError(f"held_out is {self.held_out}, but must lie between 0 and 1; 0.15 keeps a seventh back.")
         if min(self.steps, self.batch) < 1 or self.channels < 1 or self.channels % NORM_GROUPS:
@@ -274,6 +289,7 @@ class PoseErrorConfig:
     """The network that reads poses."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.num_generated < 2:
             raise UserError(f"num_generated is {self.num_generated}; a pose error needs 2 pictures or more.")
 

@@ -18,6 +18,7 @@ from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.generated_views import draw_views, render_views
 from gan3d_ns.metrics.records import Record
+from gan3d_ns.metrics.settings import require_seed
 from gan3d_ns.models.gan_model import GanModel
 
 PATCH_SIDE = 7
@@ -46,6 +47,7 @@ class SlicedWassersteinConfig:
     """Of the latents, poses, patches and lines, and of which real pictures are taken."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.num_pictures < SMALLEST_COUNT or self.num_patches < 1 or self.num_directions < 1:
             raise UserError(
                 f"a sliced Wasserstein distance of {self.num_pictures} pictures, {self.num_patches} patches and "
@@ -77,14 +79,14 @@ def laplacian_pyramid(pictures: Float[Tensor, "picture 3 side side"]) -> Dict[st
     bands, level = {}, pictures
     while level.shape[-1] >= 2 * COARSEST_SIDE:
         smaller = functional.avg_pool2d(level, 2)
-        bands[f"patches_{level.shape[-1]}"] = level - enlarged(smaller)
+        bands[f"patches_{level.shape[-1]}"] = level - enlarged(smaller, level.shape[-1])
         level = smaller
     return {**bands, f"patches_{level.shape[-1]}": level}
 
 
-def enlarged(level: Float[Tensor, "picture 3 side side"]) -> Float[Tensor, "picture 3 _ _"]:
-    """Twice as large, bilinearly."""
-    return functional.interpolate(level, scale_factor=2.0, mode="bilinear", align_corners=False)
+def enlarged(level: Float[Tensor, "picture 3 _ _"], side: int) -> Float[Tensor, "picture 3 {side} {side}"]:
+    """Of that side, bilinearly: twice as large, and a pixel more where it was odd."""
+    return functional.interpolate(level, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def random_patches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -75,6 +76,18 @@ def test_what_is_better(new: Score, best: Optional[Score], better: bool) -> None
 def test_measured_at_intervals_and_at_the_end(settings: Any, end: int, steps: list[int], tmp_path: Path) -> None:
     keeper = KeepBest(KeepBestConfig(**settings), tiny_config(METHOD, tmp_path))
     assert [step for step in range(end) if keeper.due(step, end)] == steps
+
+
+def test_weights_that_are_new_at_a_step_are_not_measured_there(
+    make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, [0.5, 0.3])
+    trainer = make_trainer(hollow_check_step=1, **{"keep_best.interval": 1})
+    trainer.health.end = 100
+    monkeypatch.setattr(trainer, "check_outward_facing", lambda step: trainer.reseed(step) if step == 1 else None)
+    for step in range(3):
+        trainer.train_iteration(step)
+    assert [entry["step"] for entry in scores(trainer.base_dir)["scores"]] == [2]
 
 
 @pytest.mark.parametrize("name", ["interval", "num_pictures"])
@@ -189,6 +202,67 @@ def test_a_resumed_run_goes_on_with_history_and_best(
     assert [entry["step"] for entry in history] == [*range(1, first), first, first + 1]
     assert best_steps(run.folder) == [first + 1]
     assert {path: path.read_bytes() for path in (grown.folder / BEST_FOLDER).iterdir()} == before
+
+
+def test_the_best_of_a_resumed_run_opens_without_the_earlier_one(grown: TrainedRun, tmp_path: Path) -> None:
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    settings = {"curriculum": grown.config.curriculum, "load_dir": grown.folder / "nerfstudio_models", "load_step": 4}
+    run = train(tiny_config(METHOD, tmp_path, 1, **{**settings, "keep_best.num_pictures": 3}))
+    saved = yaml.load((run.folder / BEST_CONFIG).read_text(), Loader=yaml.Loader)
+    assert (saved.load_dir, saved.load_step, saved.load_checkpoint) == (None, None, None)
+    assert eval_setup(run.folder / BEST_CONFIG, test_mode="inference")[3] == 5
+
+
+def test_training_by_the_best_config_is_refused(grown: TrainedRun) -> None:
+    """Before it takes the place of config.yml."""
+    from nerfstudio.scripts.train import main
+
+    before = grown.config_file.read_bytes()
+    config = tiny_config(METHOD, grown.folder.parent)
+    config.load_config = grown.folder / BEST_CONFIG
+    with pytest.raises(UserError, match=r"best\.yml opens .* not for training; go on from it with --load-dir"):
+        main(config)
+    assert grown.config_file.read_bytes() == before
+    opened = yaml.load((grown.folder / BEST_CONFIG).read_text(), Loader=yaml.Loader)
+    with pytest.raises(UserError, match="not for training"):
+        opened.setup(local_rank=0, world_size=1)
+
+
+def resumed(folder: Path, history: list[Score], metric: Any = "swd") -> KeepBest:
+    """A keeper in a folder whose best is of step 9, after a resume from a checkpoint with this history."""
+    config = tiny_config(METHOD, folder)
+    earlier = KeepBest(KeepBestConfig(), config)
+    earlier.history = [score(0.1, 9, kept=True)]
+    assert earlier.publish(9, lambda path: (path.parent.mkdir(parents=True), path.touch())[1])
+    earlier.write_scores()
+    keeper = KeepBest(KeepBestConfig(metric=metric), config)
+    state = [dataclasses.asdict(entry) for entry in history]
+    keeper.resume(state, keeper.folder / "nerfstudio_models" / "step-000000005.ckpt")
+    return keeper
+
+
+@pytest.mark.parametrize("metric", ["swd", "none"])
+@pytest.mark.parametrize("history", [[], [score(0.5, 3, kept=True), score(0.6, 4)]])
+def test_the_best_of_steps_that_were_given_up_opens_no_more(history: list[Score], metric: str, tmp_path: Path) -> None:
+    keeper = resumed(tmp_path, history, metric)
+    assert not (keeper.folder / BEST_CONFIG).exists()
+    kept = scores(keeper.folder)
+    assert kept["best_step"] is None and [entry["step"] for entry in kept["scores"]] == [e.step for e in history]
+    assert keeper.best is None
+
+
+def test_resuming_without_a_metric_leaves_the_best_and_says_nothing_of_it(tmp_path: Path) -> None:
+    keeper = resumed(tmp_path, [score(0.1, 9, kept=True)], "none")
+    assert (keeper.folder / BEST_CONFIG).exists() and best_steps(keeper.folder) == [9]
+    assert scores(keeper.folder)["best_step"] == 9
+    assert (keeper.words(), keeper.next_steps(20), keeper.state()) == ("", [], [])
+
+
+def test_resuming_where_the_best_lies_opens_it_again(tmp_path: Path) -> None:
+    keeper = resumed(tmp_path, [])
+    keeper.resume([dataclasses.asdict(score(0.1, 9, kept=True))], keeper.folder / "nerfstudio_models" / "last.ckpt")
+    assert (keeper.folder / BEST_CONFIG).exists() and keeper.best is not None
 
 
 def test_a_best_that_is_gone_begins_anew(grown: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +415,25 @@ def test_other_metrics_choose_too(metric: str, tmp_path: Path) -> None:
     assert (entry["metric"], entry["kept"], entry["resolution"]) == (metric, True, 16)
     assert (entry["protocol"]["num_generated"], entry["protocol"]["resolution"]) == (5, 16)
     assert entry["protocol"]["features_sha256"] == file_sha256(tmp_path / "cells.pt")
+
+
+def test_opening_a_network_leaves_the_global_generator(
+    tmp_path: Path, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gan3d_ns.metrics import feature_networks
+
+    opened, open_features = [], feature_networks.open_features
+
+    def drawing(*given: Any, **named: Any) -> Any:
+        opened.append(torch.randn(3))
+        return open_features(*given, **named)
+
+    monkeypatch.setattr(feature_networks, "open_features", drawing)
+    trainer = make_trainer()
+    trainer.best.settings = KeepBestConfig("fid", num_pictures=4, features=str(save_network(tmp_path / "cells.pt")))
+    before = torch.get_rng_state()
+    trainer.best.prepare(trainer.pipeline)
+    assert opened and torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("features", "said"), [("nowhere.pt", "nowhere.pt"), ("", "too few")])

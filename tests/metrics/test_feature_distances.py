@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,27 @@ def test_diversity_is_relative_spread() -> None:
 def test_diversity_is_the_mean_over_different_pairs() -> None:
     real, generated = torch.tensor([[0.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     assert diversity(generated, real) == pytest.approx((3.0 + 4.0 + 5.0) / 3 / 2.0)
+
+
+@pytest.mark.parametrize("rows", [7, 10, 39, 1000])
+def test_many_pictures_give_what_few_at_once_do(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole matrix of distances is never made above the limit; the values are those of the whole matrix."""
+    generated, real = gaussian(40, 5), 1.5 * gaussian(30, 5, seed=1)
+    whole, cdist, most = precision_recall(generated, real), torch.cdist, 0
+
+    def watched(first: Tensor, second: Tensor, **how: Any) -> Tensor:
+        nonlocal most
+        most = max(most, len(first))
+        return cdist(first, second, **how)
+
+    monkeypatch.setattr(torch, "cdist", watched)
+    monkeypatch.setattr(feature_distances, "KID_KERNEL_LIMIT", 35)
+    monkeypatch.setattr(feature_distances, "ROWS_AT_ONCE", rows)
+    assert precision_recall(generated, real) == whole
+    assert 0.0 < whole.precision < 1.0 and 0.0 < whole.recall < 1.0
+    spreads = [float(torch.nn.functional.pdist(features).mean()) for features in (generated, real)]
+    assert diversity(generated, real) == pytest.approx(spreads[0] / spreads[1], rel=1e-12)
+    assert most == min(rows, 40)
 
 
 def test_single_precision_features_lose_nothing() -> None:

@@ -92,8 +92,18 @@ def test_the_pyramid_adds_up_to_the_pictures() -> None:
         ("patches_16", 16),
     ]
     fine, middle, coarse = bands.values()
-    torch.testing.assert_close(enlarged(enlarged(coarse) + middle) + fine, pictures)
+    torch.testing.assert_close(enlarged(enlarged(coarse, 32) + middle, 64) + fine, pictures)
     assert [band.shape[-1] for band in laplacian_pyramid(pictures[..., :8, :8]).values()] == [8]
+
+
+@pytest.mark.parametrize(("side", "sides"), [(66, [66, 33, 16]), (70, [70, 35, 17]), (33, [33, 16])])
+def test_the_pyramid_of_odd_sides_adds_up_too(side: int, sides: list[int]) -> None:
+    pictures = torch.rand(2, 3, side, side, generator=seeded(0))
+    *finer, total = laplacian_pyramid(pictures).values()
+    assert [band.shape[-1] for band in (*finer, total)] == sides
+    for band in reversed(finer):
+        total = enlarged(total, band.shape[-1]) + band
+    torch.testing.assert_close(total, pictures)
 
 
 def test_patches_are_cut_out_of_their_own_picture() -> None:
