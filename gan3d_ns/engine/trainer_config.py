@@ -140,10 +140,6 @@ class GanTrainerConfig(TrainerConfig):
         """Tells the pipeline the sides of the curriculum's pictures, for those who open the run without a trainer."""
         self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
 
-    def save_config(self) -> None:
-        self.note_resolutions()
-        super().save_config()
-
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""
         if self.experiment_name is None and self.pictures is None:
@@ -157,6 +153,7 @@ class GanTrainerConfig(TrainerConfig):
             UserError: it would open the best checkpoint in place of the latest.
         """
         refuse_best(self)
+        self.note_resolutions()
         super().save_config()
 
     def resolve_preset(self) -> List[str]:
