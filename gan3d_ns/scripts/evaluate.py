@@ -82,7 +82,7 @@ class Evaluate:
             for file in write_comparison(list(measured.values()), self.output, self.plot_metric):
                 CONSOLE.print(f"{file}", soft_wrap=True, markup=False, highlight=False)
         if failures:
-            raise UserError(" ".join(dict.fromkeys(failures)))
+            raise UserError(f"{len(failures)} measurement(s) could not be made, as said above; the others are kept.")
 
     def measured_checkpoint(self, path: Path, step: Optional[int], failures: List[str]) -> "Measured":
         """A checkpoint with all that was asked for, kept in the run's folder and printed.
@@ -104,6 +104,8 @@ class Evaluate:
                     with progress_bar(measure) as report:
                         records = evaluation.measure(measure, report)
                 except UserError as error:
+                    if len(self.wanted(evaluation)) == 1 and len(self.load_config) == 1:
+                        raise
                     failures.append(f"{measure} could not be measured: {error}")
                     CONSOLE.print(failures[-1], style="yellow", soft_wrap=True, markup=False, highlight=False)
                     continue
@@ -111,7 +113,8 @@ class Evaluate:
                 entry = kept_entry(results, subject).with_measure(measure, records, asked, key)
                 keep_entry(results, entry)
             print_records([record for record in entry.records if record.measure == measure], measure)
-        CONSOLE.print(f"{results}", soft_wrap=True, markup=False, highlight=False)
+        if results.is_file():
+            CONSOLE.print(f"{results}", soft_wrap=True, markup=False, highlight=False)
         return entry
 
     def steps(self, path: Path) -> List[Optional[int]]:
