@@ -167,7 +167,10 @@ class Compare:
 
         measured = read_measured(self.results)
         before = self.page.read_text(encoding="utf-8").partition(COMPARISON_HEADING)[0] if self.page.exists() else ""
-        said = self.claims.read_text(encoding="utf-8").strip()
+        try:
+            said = self.claims.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UserError(f"what the numbers say cannot be read ({error}); give --claims FILE.") from error
         text = f"{before.rstrip()}\n\n{COMPARISON_HEADING}\n\n{said}\n\n{markdown(measured, level=3).rstrip()}\n"
         self.page.write_text(text.lstrip(), encoding="utf-8")
         print(f"{self.page}: {len(measured)} checkpoints")

@@ -52,7 +52,7 @@ def read_model(path: Path) -> ColouredMesh:
     """The parts of a model file in one mesh, in the file's own frame and units. Transparency is ignored.
 
     Raises:
-        UnusableModel: it cannot be read, or has no triangles.
+        UnusableModel: it cannot be read, has no triangles, or only such as are shrunk to a point.
     """
     try:
         loaded: Any = trimesh.load(path, process=False)
@@ -67,8 +67,8 @@ def read_model(path: Path) -> ColouredMesh:
         raise UnusableModel(f"it cannot be read ({type(error).__name__}: {error})") from error
     if not np.isfinite(model.vertices).all():
         raise UnusableModel("it has vertices that are not numbers")
-    if np.ptp(model.vertices, axis=0).max() <= 0:
-        raise UnusableModel("it has no extent")
+    if np.ptp(model.vertices[np.unique(model.faces)], axis=0).max() <= 0:
+        raise UnusableModel("its faces have no extent")
     return model
 
 

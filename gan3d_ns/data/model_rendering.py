@@ -16,6 +16,8 @@ from gan3d_ns.data.true_collection import TrueMesh, TrueView
 
 SAMPLES_OF_FACE, ESCAPES = 6, 24
 """Points of each face, and rays from each of them, that look for a way out of the model."""
+FACES_AT_ONCE = 1 << 14
+"""Whose rays, ESCAPES of each, are in memory together."""
 OFFSET = 1e-5
 """World units between a face and the rays that start on it."""
 
@@ -144,9 +146,10 @@ def faces_in_sight(scene: ModelScene) -> Bool[np.ndarray, "face"]:
     for _ in range(SAMPLES_OF_FACE):
         weights = torch.rand(len(scene.corners), 3, generator=randomness).clamp_min(1e-3).log().neg()
         points = (scene.corners * (weights / weights.sum(dim=1, keepdim=True))[:, :, None]).sum(dim=1)
-        rays = sphere.repeat(len(points), 1)
-        hits = scene.cast(points.repeat_interleave(ESCAPES, dim=0) + OFFSET * rays, rays)
-        seen |= (~hits.hit).view(-1, ESCAPES).any(dim=1)
+        for chosen in (~seen).nonzero()[:, 0].split(FACES_AT_ONCE):
+            rays = sphere.repeat(len(chosen), 1)
+            hits = scene.cast(points[chosen].repeat_interleave(ESCAPES, dim=0) + OFFSET * rays, rays)
+            seen[chosen] = (~hits.hit).view(-1, ESCAPES).any(dim=1)
     return seen.numpy()
 
 

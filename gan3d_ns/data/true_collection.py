@@ -12,6 +12,8 @@ from gan3d_ns.cameras.pose_prior import PosePrior
 
 TRUTH_FILE = "truth.npz"
 """What is true of the pictures, beside them."""
+SHARED_CAMERA = ("fov_deg", "radius", "near", "far", "planar_depth")
+"""What a generator's pose prior must have in common with the truth's for their pictures and depths to be compared."""
 
 
 class TrueView(NamedTuple):

@@ -441,6 +441,7 @@ class GanTrainer(Trainer):
             f"View it:      ns-viewer --load-config {run}",
             f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
             f"More samples: gan3d sample --load-config {run}",
+            f"Measure it:   gan3d eval --load-config {run}",
             f"Train on:     {resume}   (and the other flags that you gave)",
             *self.best.next_steps(self.step),
         )

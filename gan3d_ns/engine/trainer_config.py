@@ -127,7 +127,7 @@ class GanTrainerConfig(TrainerConfig):
         """Reads a saved config: settings that are newer than it keep their defaults."""
         vars(self).update({**vars(type(self)()), **state})
         self.pipeline.model.method_name = self.method_name or ""
-        self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
+        self.note_resolutions()
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
@@ -135,6 +135,10 @@ class GanTrainerConfig(TrainerConfig):
         # For the same reason: methods may share the rest of their settings, but each model knows its method.
         model = replace(self.pipeline.model, method_name=self.method_name or "")
         self.pipeline = replace(self.pipeline, model=model)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def note_resolutions(self) -> None:
+        """Tells the pipeline the sides of the curriculum's pictures, for those who open the run without a trainer."""
+        self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
 
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""
@@ -149,6 +153,7 @@ class GanTrainerConfig(TrainerConfig):
             UserError: it would open the best checkpoint in place of the latest.
         """
         refuse_best(self)
+        self.note_resolutions()
         super().save_config()
 
     def resolve_preset(self) -> List[str]:
@@ -164,7 +169,7 @@ class GanTrainerConfig(TrainerConfig):
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
-        self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
+        self.note_resolutions()
         return changed
 
     @property

@@ -84,16 +84,15 @@ def _line(cells: Sequence[str]) -> str:
 def _legend(of_rows: Sequence[tuple[Subject, list[Record]]], headings: Sequence[Record]) -> list[str]:
     """What ± and brackets mean in this table."""
     records = [record for _, found in of_rows for record in found]
-    names = {first.metric: None for first in headings}
-    lines = []
-    for metric in names:
+    alike: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(first.metric for first in headings):
         over = {r.deviation_over for r in records if r.metric == metric and r.deviation is not None}
         floors = {r.floor_between for r in records if r.metric == metric and r.floor is not None}
-        said = [f"± over {', '.join(sorted(over))}"] * bool(over) + [f"(floor: {'; '.join(sorted(floors))})"] * bool(
-            floors
-        )
+        said = [f"± over {', '.join(sorted(over))}"] if over else []
+        said += [f"in brackets the floor: {'; '.join(sorted(floors))}"] if floors else []
         if said:
-            lines.append(f"- {metric}: {' '.join(said)}")
+            alike.setdefault(", ".join(said), []).append(metric)
+    lines = [f"- {', '.join(metrics)}: {said}" for said, metrics in alike.items()]
     return [*lines, ""] if lines else []
 
 

@@ -1,11 +1,14 @@
 """All measurements of a generator behind one face, for `gan3d eval`, `ns-eval` and comparisons."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
+from PIL import Image
+
 from gan3d_ns.data.image_collection import ImageCollection
+from gan3d_ns.data.image_files import list_image_files
 from gan3d_ns.data.procedural import procedural_collection_folder
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueCollection
 from gan3d_ns.errors import UserError
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 NUM_HELD_OUT, HELD_OUT_SEED = 64, 1
 """Toy cars that no training of the built-in collection has seen."""
+
+SAMPLED_FILES = 64
 
 Report = Callable[[float], None]
 
@@ -34,19 +39,49 @@ class RealCollection:
     """Side of the pictures that the training has come to, in pixels."""
     stored: int
     """Side of its largest ones, from which it makes the others."""
+    trained: Optional[Path] = None
+    """The folder that the training had, which may be another one."""
 
     @property
     def path(self) -> Path:
         """The folder; the built-in collection is made where it is not there yet."""
         return procedural_collection_folder() if self.folder is None else Path(self.folder)
 
+    @property
+    def training_path(self) -> Path:
+        """The folder of the training."""
+        return procedural_collection_folder() if self.trained is None else Path(self.trained)
+
     def open(self, resolution: Optional[int] = None) -> ImageCollection:
         """The decoded pictures, as the training has them, or larger where that is asked for.
 
         Raises:
-            UserError: there is no such folder, or too few usable pictures in it.
+            UserError: there is no such folder, too few usable pictures in it, or they are smaller than asked for.
         """
+        if resolution is not None and resolution > self.stored:
+            side = smallest_side(self.path)
+            if resolution > side:
+                raise UserError(
+                    f"pictures of {resolution} pixels a side are asked for, but those in {self.path} have {side}; "
+                    f"choose a resolution of {max(side, self.stored)} or less."
+                )
         return self.collection.setup(source=self.path, resolution=max(self.stored, resolution or 0))
+
+
+def smallest_side(folder: Path) -> int:
+    """Side of the smallest picture in pixels, among some spread over a folder."""
+    files = list_image_files(folder)
+    sides = [side for file in files[:: max(1, len(files) // SAMPLED_FILES)] if (side := side_of(file))]
+    return min(sides, default=0)
+
+
+def side_of(file: Path) -> Optional[int]:
+    """Shorter side of a picture in pixels; None where it is none."""
+    try:
+        with Image.open(file) as picture:
+            return min(picture.size)
+    except (OSError, ValueError):
+        return None
 
 
 def has_truth(folder: Path) -> bool:
@@ -81,7 +116,7 @@ class Evaluation:
 
     def available(self) -> Tuple[str, ...]:
         """The measurements that this run allows."""
-        known = self.truth_folder is not None or self.real.folder is None or has_truth(self.real.path)
+        known = self.truth_folder is not None or self.real.trained is None or has_truth(self.real.training_path)
         return MEASURES if known else WITHOUT_TRUTH
 
     def truth(self) -> TrueCollection:
@@ -91,7 +126,7 @@ class Evaluation:
             UserError: there is none.
         """
         if "truth" not in self._truths:
-            folder = self.truth_folder or self.real.path
+            folder = self.truth_folder or self.real.training_path
             if not has_truth(folder):
                 raise UserError(
                     f"the true cameras and shapes of {folder} are not known, and pose, shapes and surface are measured "
@@ -111,7 +146,7 @@ class Evaluation:
         """Pictures with truth that the training has not seen, as far as there are any."""
         if "held out" not in self._truths:
             folder = self.held_out_folder
-            if folder is None and self.truth_folder is None and self.real.folder is None:
+            if folder is None and self.truth_folder is None and self.real.trained is None:
                 folder = procedural_collection_folder(num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
             self._truths["held out"] = self.truth() if folder is None else self.opened(folder)
         return self._truths["held out"]
@@ -157,9 +192,16 @@ class Evaluation:
         if measure == "shapes":
             from gan3d_ns.metrics.shape_sets import measure_shape_sets
 
-            return measure_shape_sets(model, self.held_out(), config.shapes, self.offset().radians, report)
+            records = measure_shape_sets(model, self.held_out(), config.shapes, self.offset().radians, report)
+            return self.told_apart(records)
         if measure == "surface":
             from gan3d_ns.metrics.surface_truth import measure_surface
 
-            return measure_surface(model, self.held_out(), config.surface, self.offset().radians, report)
+            records = measure_surface(model, self.held_out(), config.surface, self.offset().radians, report)
+            return self.told_apart(records)
         raise UserError(f"there is no measurement {measure}; choose among {', '.join(MEASURES)}.")
+
+    def told_apart(self, records: list[Record]) -> list[Record]:
+        """The records with whether the training may have seen what they were measured on."""
+        seen = self.held_out().folder == self.real.training_path
+        return [replace(record, protocol={**record.protocol, "held_out": not seen}) for record in records]

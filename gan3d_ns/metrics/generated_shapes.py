@@ -24,7 +24,7 @@ def object_seeds(seed: int, count: int) -> list[int]:
 
 
 def surface_of(model: GanModel, selection: LatentSelection, resolution: int) -> Optional[Mesh]:
-    """The exporter's bare mesh of one object at the model's own level; None where it has no surface.
+    """The exporter's bare mesh of one object at the model's own level; None where it has no surface, or a broken one.
 
     Matter that reaches the border of what the prior's cameras see is cut off there, and the mesh has a wall (see
     `SeenObject`); small floaters are gone (`MeshExtractionConfig.min_component_fraction`); inner hollows have walls.
@@ -32,9 +32,10 @@ def surface_of(model: GanModel, selection: LatentSelection, resolution: int) -> 
     config = MeshExportConfig(resolution=resolution)
     config.check()
     try:
-        return object_surface(model, selection, config)
+        mesh = object_surface(model, selection, config)
     except UserError:
         return None
+    return mesh if bool(np.isfinite(mesh.vertices).all()) else None
 
 
 def as_mesh(true: TrueMesh) -> Mesh:

@@ -31,7 +31,7 @@ class YawOffset(NamedTuple):
     """By which angle a generator has turned its objects."""
 
     radians: float
-    """Model yaw = true yaw + this; from -pi to pi."""
+    """Model yaw = true yaw + this; from -pi to pi. NaN where no picture says so."""
     agreement: float
     """Share of the pictures that say so within 30 degrees. A sixth says nothing: so many agree by chance."""
 
@@ -46,12 +46,16 @@ class PosePairs(NamedTuple):
 def circular_mode(angles: Float[Tensor, "picture"]) -> YawOffset:
     """The angle in radians that most angles lie around: the peak of their density, then the mean near it.
 
-    The mean of all would be drawn away by pictures in which front and back were confused.
+    The mean of all would be drawn away by pictures in which front and back were confused. Angles that are no numbers,
+    of a generator that has diverged, agree with nothing; NaN where there are no others.
     """
+    finite = angles.double()[angles.isfinite()]
+    if len(finite) == 0:
+        return YawOffset(math.nan, 0.0)
     candidates = 2.0 * math.pi * torch.arange(MODE_CANDIDATES, dtype=torch.float64) / MODE_CANDIDATES
-    density = (MODE_CONCENTRATION * ((angles.double() - candidates[:, None]).cos() - 1.0)).exp().sum(dim=1)
+    density = (MODE_CONCENTRATION * ((finite - candidates[:, None]).cos() - 1.0)).exp().sum(dim=1)
     peak = candidates[density.argmax()]
-    from_peak = angles.double() - peak
+    from_peak = finite - peak
     near = from_peak.cos() > math.cos(math.radians(AGREEING_DEG))
     mode = peak + torch.atan2(from_peak[near].sin().mean(), from_peak[near].cos().mean())
     agreeing = (angles.double() - mode).cos() > math.cos(math.radians(AGREEING_DEG))
@@ -116,16 +120,22 @@ def measure_pose(
     settings = settings or PoseErrorConfig()
     taught = pose_regressor(truth, settings.resolution, settings.regressor, lambda done: report(0.5 * done))
     pairs = read_poses(model, taught.network.estimate, settings, lambda done: report(0.5 + 0.5 * done))
-    return records_of(pairs, taught, model.pose_prior.config, settings)
+    return records_of(pairs, taught, model.pose_prior.config, settings, truth)
 
 
 def records_of(
-    pairs: PosePairs, taught: TaughtRegressor, prior: PosePriorConfig, settings: PoseErrorConfig
+    pairs: PosePairs,
+    taught: TaughtRegressor,
+    prior: PosePriorConfig,
+    settings: PoseErrorConfig,
+    truth: Optional[TrueCollection] = None,
 ) -> List[Record]:
-    """The records of poses and their estimates."""
+    """The records of poses and their estimates; ``truth`` is what the regressor was taught with."""
     offset = offset_between(pairs)
     errors, floor = errors_after(pairs, offset), taught.floor
     protocol: Dict[str, Value] = {
+        "truth": None if truth is None else truth.folder.name,
+        "truth_objects": None if truth is None else truth.num_objects,
         "num_generated": settings.num_generated,
         "resolution": settings.resolution,
         "truncation": settings.truncation,
@@ -133,7 +143,7 @@ def records_of(
         "pose_prior": f"{prior.distribution}, yaw {prior.yaw_mean_deg:g} +- {prior.yaw_spread_deg:.4g}, "
         f"elevation {prior.elevation_mean_deg:.4g} +- {prior.elevation_spread_deg:.4g}, fov {prior.fov_deg:g}",
         "seed": settings.seed,
-        "yaw_offset_deg": math.degrees(offset.radians),
+        "yaw_offset_deg": math.degrees(offset.radians) if math.isfinite(offset.radians) else None,
         "agreement_within_30_deg": offset.agreement,
         "regressor_sha256": taught.sha256,
         "num_taught": taught.num_taught,

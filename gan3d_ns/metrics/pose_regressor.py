@@ -6,10 +6,12 @@ import os
 import uuid
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Callable, NamedTuple
+from pathlib import Path
+from typing import Callable, NamedTuple, Optional
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from gan3d_ns.cameras.pose_prior import poses_to_positions
 from gan3d_ns.data.cache import cache_root
 from gan3d_ns.data.image_collection import ImageCollectionConfig
+from gan3d_ns.data.image_files import list_image_files
 from gan3d_ns.data.true_collection import TrueCollection
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.settings import NORM_GROUPS, PoseRegressorConfig
@@ -117,12 +120,33 @@ def real_pictures(truth: TrueCollection, resolution: int) -> Float[Tensor, "pict
     Raises:
         UserError: pictures are smaller, missing or unreadable.
     """
+    smallest = smallest_side(truth.folder)
+    if smallest is not None and smallest < resolution:
+        raise UserError(
+            f"{truth.folder} holds pictures of {smallest} pixels, but poses are to be read from pictures of "
+            f"{resolution}; lower the resolution."
+        )
     collection = ImageCollectionConfig().setup(source=truth.folder, resolution=resolution)
     if len(collection) != len(truth):
         raise UserError(
             f"{truth.folder} should hold {len(truth)} pictures, but {len(collection)} are readable; make it again."
         )
     return collection.images.float() / 255.0
+
+
+def smallest_side(folder: Path) -> Optional[int]:
+    """The shortest side of all readable pictures in a folder, in pixels; None where there are none.
+
+    Image collections would enlarge them without a word.
+    """
+    sides: list[int] = []
+    for file in list_image_files(folder):
+        try:
+            with Image.open(file) as picture:
+                sides += picture.size
+        except (OSError, ValueError):
+            continue
+    return min(sides, default=None)
 
 
 def pose_regressor(

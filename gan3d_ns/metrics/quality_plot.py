@@ -76,7 +76,8 @@ def quality_plot(measured: Sequence[Measured], metric: Optional[str] = None) -> 
         floors = [record.floor for _, record in here if record.floor is not None]
         if floors:
             panel.axhline(sum(floors) / len(floors), linestyle="--", color="grey", linewidth=1.0, label="floor")
-        panel.set(title=data, xlabel="CPU minutes of training" if timed else "step", ylim=(0.0, None))
+        panel.set(title=data, xlabel="CPU minutes of training" if timed else "step")
+        panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
         panel.set_ylabel(heading, fontsize=8)

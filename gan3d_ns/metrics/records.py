@@ -48,11 +48,10 @@ class Record:
     @property
     def heading(self) -> str:
         """Names the column that this value may stand in: other networks, pictures of other sizes, are other columns."""
-        network = self.protocol.get(NETWORK)
-        if network is None:
-            return self.metric
-        weights, side = str(self.protocol.get(NETWORK_HASH, ""))[:SHOWN_HASH], self.protocol.get("resolution")
-        return f"{self.metric} [{network} {weights}, {side} px]"
+        network, side = self.protocol.get(NETWORK), self.protocol.get("resolution")
+        parts = [] if network is None else [f"{network} {str(self.protocol.get(NETWORK_HASH, ''))[:SHOWN_HASH]}"]
+        parts += [] if side is None else [f"{side} px"]
+        return f"{self.metric} [{', '.join(parts)}]" if parts else self.metric
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,23 @@ class Measured:
     subject: Subject
     records: Sequence[Record]
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What each measurement was asked for."""
+    """What each measurement was asked for, by a key of the caller's."""
 
-    def with_measure(self, measure: str, settings: Mapping[str, Any], records: Sequence[Record]) -> Measured:
-        """The same checkpoint with the results of one measurement added, or in place of older ones."""
-        kept = [record for record in self.records if record.measure != measure]
+    def with_measure(
+        self, measure: str, records: Sequence[Record], settings: Mapping[str, Any], key: Optional[str] = None
+    ) -> Measured:
+        """The same checkpoint with the results of one measurement added, or in place of older ones.
+
+        Values of several feature networks stay beside each other.
+        """
+        headings = {record.heading for record in records}
+        kept = [
+            record
+            for record in self.records
+            if record.measure != measure or (NETWORK in record.protocol and record.heading not in headings)
+        ]
         added = [replace(record, measure=measure) for record in records]
-        return Measured(self.subject, [*kept, *added], {**self.settings, measure: dict(settings)})
+        return Measured(self.subject, [*kept, *added], {**self.settings, key or measure: dict(settings)})
 
     def record(self, heading: str) -> Optional[Record]:
         """The record of a heading, or of a metric where that is not ambiguous."""
@@ -93,7 +102,7 @@ class Measured:
 
 
 def as_json(measured: Sequence[Measured]) -> str:
-    """JSON text; NaN as null. The same measurements give the same text."""
+    """JSON text; NaN and infinity as null. The same measurements give the same text."""
     results = [
         {
             "subject": asdict(entry.subject),
@@ -113,6 +122,8 @@ def from_json(text: str, name: str) -> list[Measured]:
     """
     try:
         content = json.loads(text)
+        if content["format"] != RECORDS_FORMAT:
+            raise ValueError(f"format {content['format']} in place of {RECORDS_FORMAT}")
         return [
             Measured(
                 Subject(**_known(Subject, entry["subject"])),
@@ -124,8 +135,10 @@ def from_json(text: str, name: str) -> list[Measured]:
             )
             for entry in content["results"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{name} holds no results of `gan3d eval` ({error}); measure the run again.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name} holds no results of `gan3d eval` ({error}); move it away, and measure the run again."
+        ) from error
 
 
 def read_measured(path: Path) -> list[Measured]:
@@ -141,8 +154,16 @@ def read_measured(path: Path) -> list[Measured]:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    entries = {**asdict(record), "protocol": dict(record.protocol)}
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in entries.items()}
+    entries = {**asdict(record), "protocol": _finite(record.protocol)}
+    return {**entries, **_finite({name: value for name, value in entries.items() if name != "protocol"})}
+
+
+def _finite(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in entries.items()
+    }
 
 
 def _known(kind: Any, entries: Mapping[str, Any]) -> dict[str, Any]:

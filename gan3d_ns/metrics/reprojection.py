@@ -11,8 +11,7 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_from_degrees
 from gan3d_ns.cameras.trajectories import view_range
-from gan3d_ns.data.true_collection import TrueCollection
-from gan3d_ns.errors import UserError
+from gan3d_ns.data.true_collection import SHARED_CAMERA, TrueCollection
 from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.exporter.preview import cast_distances
 from gan3d_ns.metrics.generated_shapes import as_mesh, first_pictures, object_seeds, surface_of
@@ -79,7 +78,9 @@ def object_error(seen: Rendered, poses: Float[Tensor, "view 2"], pose_prior: Pos
     compared = int(count.sum())
     if compared == 0:
         return ObjectError(math.nan, 0.0)
-    return ObjectError(float((warp.error.nan_to_num() * count).sum()) / compared, compared / shown)
+    # Views without a compared pixel count for nothing; colours that are no numbers must not count as equal ones.
+    total = float((warp.error * count)[count > 0].sum())
+    return ObjectError(total / compared, compared / shown)
 
 
 def measure_reprojection(
@@ -101,7 +102,8 @@ def measure_reprojection(
     A low error alone says little: an object of one colour has none, and neither has one whose mesh is hidden. The
     share of the surface's pixels that could be compared stands beside it. Wide turns compare less and cost more
     interpolation, so that values of collections with other yaws cannot be compared; the floor tells how much is due to
-    the pixels: the same measure of true surfaces and true pictures of as many objects.
+    the pixels: the same measure of true surfaces and true pictures, seen by the same cameras, of as many objects or of
+    all that the truth has. A truth that was taken by another camera gives no floor.
 
     Args:
         model: of any method.
@@ -110,15 +112,13 @@ def measure_reprojection(
         report: called with the fraction that is done.
 
     Raises:
-        UserError: impossible settings, or the truth has fewer objects than are measured.
+        UserError: impossible settings.
     """
+    if truth is not None and not same_camera(model.pose_prior, truth):
+        truth = None
     pictures = {} if truth is None else first_pictures(truth)
-    if truth is not None and len(pictures) < config.num_objects:
-        raise UserError(
-            f"{truth.folder} shows {len(pictures)} objects, but {config.num_objects} are asked for; measure that many "
-            "objects or fewer."
-        )
-    rounds = config.num_objects * (1 if truth is None else 2)
+    num_floor = min(config.num_objects, len(pictures))
+    rounds = config.num_objects + num_floor
     poses, results, without_surface = spaced_poses(model.config.pose_prior, config.num_views), [], 0
     for number, seed in enumerate(object_seeds(config.seed, config.num_objects)):
         found = generated_error(model, config, seed, poses)
@@ -127,11 +127,16 @@ def measure_reprojection(
         report((number + 1) / rounds)
     floors = []
     if truth is not None:
-        numbers = np.random.default_rng(config.seed).permutation(sorted(pictures))[: config.num_objects]
+        numbers = np.random.default_rng(config.seed).permutation(sorted(pictures))[:num_floor]
         for number, chosen in enumerate(numbers.tolist()):
-            floors.append(true_error(truth, chosen, pictures[chosen], config))
+            floors.append(true_error(truth, chosen, pictures[chosen], config.resolution, poses, model.pose_prior))
             report((config.num_objects + number + 1) / rounds)
-    return records_of(model.config.pose_prior, config, results, floors, without_surface)
+    return records_of(model.config.pose_prior, config, results, floors, without_surface, truth)
+
+
+def same_camera(prior: PosePrior, truth: TrueCollection) -> bool:
+    """Whether pictures of a generator and of the truth are taken by the same camera, wherever it stands."""
+    return all(getattr(prior.config, name) == getattr(truth.prior.config, name) for name in SHARED_CAMERA)
 
 
 @torch.no_grad()
@@ -149,11 +154,26 @@ def generated_error(
     return object_error(pictures_on_mesh(mesh, rgb, poses, model.pose_prior), poses, model.pose_prior)
 
 
-def true_error(truth: TrueCollection, number: int, picture: int, config: ReprojectionConfig) -> ObjectError:
-    """The error of a true object that a picture shows."""
-    poses = spaced_poses(truth.prior.config, config.num_views)
-    rgb = torch.stack([truth.view(picture, config.resolution, pose).rgb for pose in poses])
-    return object_error(pictures_on_mesh(as_mesh(truth.mesh(number)), rgb, poses, truth.prior), poses, truth.prior)
+def true_error(
+    truth: TrueCollection,
+    number: int,
+    picture: int,
+    resolution: int,
+    poses: Float[Tensor, "view 2"],
+    pose_prior: PosePrior,
+) -> ObjectError:
+    """The error of a true object that a picture shows, in the views of a generator's prior.
+
+    Args:
+        truth: taken by the prior's camera.
+        number: of the object.
+        picture: one that shows it.
+        resolution: side of the views in pixels.
+        poses: (pitch, yaw) in radians.
+        pose_prior: the generator's, whose poses these are.
+    """
+    rgb = torch.stack([truth.view(picture, resolution, pose).rgb for pose in poses])
+    return object_error(pictures_on_mesh(as_mesh(truth.mesh(number)), rgb, poses, pose_prior), poses, pose_prior)
 
 
 def records_of(
@@ -162,11 +182,15 @@ def records_of(
     results: list[ObjectError],
     floors: list[ObjectError],
     without_surface: int,
+    truth: Optional[TrueCollection] = None,
 ) -> list[Record]:
-    """The records of measured objects: means over those that could be compared."""
+    """The records of measured objects: means over those that could be compared. ``truth`` gave the floors."""
     seen = view_range(prior)
     protocol = {
+        "truth": None if truth is None else truth.folder.name,
+        "truth_objects": None if truth is None else truth.num_objects,
         "objects": config.num_objects,
+        "floor_objects": len(floors),
         "views": config.num_views,
         "yaw_mean_deg": seen.yaw,
         "yaw_reach_deg": round(seen.yaw_reach, 6),

@@ -31,6 +31,16 @@ CANDIDATES = 4
 MOST_ROUNDS = 8
 
 
+class SetSizes(NamedTuple):
+    """How many objects are compared."""
+
+    generated: int
+    true: int
+    """The reference."""
+    others: int
+    """True objects beside the reference, for the floor: as many as are generated, or none."""
+
+
 class SetDistance(NamedTuple):
     """How well a set of shapes stands for a reference."""
 
@@ -40,6 +50,20 @@ class SetDistance(NamedTuple):
     """Standard deviation of the least distances over the reference."""
     coverage: float
     """In [0, 1]."""
+
+
+def set_sizes(num_objects: int, config: ShapeSetsConfig) -> SetSizes:
+    """As many objects as are asked for; of a small collection at most half on each side, so that there is a floor.
+
+    With fewer than 4 true objects there is none, and all of them are the reference.
+    """
+    generated, true = config.num_generated, config.num_true
+    if num_objects >= generated + true:
+        return SetSizes(generated, true, generated)
+    half = num_objects // 2
+    if half < 2:
+        return SetSizes(generated, min(true, num_objects), 0)
+    return SetSizes(min(generated, half), min(true, half), min(generated, half))
 
 
 def chamfer(points_a: Points, points_b: Points) -> float:
@@ -93,19 +117,19 @@ def turned_to_truth(points: Points, yaw_offset_rad: float) -> Points:
     return np.stack((cosine * x + sine * z, y, cosine * z - sine * x), axis=-1)
 
 
-def seen_by(
-    mesh: Mesh, points: Float[Tensor, "point 3"], normals: Float[Tensor, "point 3"], pose_prior: PosePrior
-) -> np.ndarray:
-    """Whether some camera of the prior has each point of the mesh, with its outward normal, in its frame and in sight.
+def seen_by(mesh: Mesh, points: Float[Tensor, "point 3"], pose_prior: PosePrior) -> np.ndarray:
+    """Whether some camera of the prior has each point of the mesh in its frame and in sight, from either side.
 
-    The cameras are always the same, and as many on the left as on the right.
+    Which way faces are wound does not matter: models of others have some inside out, and pictures show both sides. Of
+    closed surfaces what faces away is hidden behind what faces the camera. The cameras are always the same, and as many
+    on the left as on the right.
     """
     occluder, seen = Occluder(mesh.vertices, mesh.faces), torch.zeros(len(points), dtype=torch.bool)
     for matrix in pose_prior.camera_to_world(mirrored_poses(pose_prior, NUM_CAMERAS)):
         place, depth, distance = projected(points, matrix, pose_prior.config.fov_deg)
         directions = (points - matrix[:, 3]) / distance[:, None]
-        faces = ((directions * normals).sum(dim=-1) < 0.0) & (depth > 0.0) & (place.abs() <= 1.0).all(dim=-1)
-        index = (faces & ~seen).nonzero()[:, 0]
+        in_frame = (depth > 0.0) & (place.abs() <= 1.0).all(dim=-1)
+        index = (in_frame & ~seen).nonzero()[:, 0]
         seen[index] = occluder.visible(matrix[:, 3], directions[index], distance[index])
     return seen.numpy()
 
@@ -124,10 +148,9 @@ def surface_points(
     for number in range(MOST_ROUNDS):
         lot = int(np.random.SeedSequence([*seed, number]).generate_state(1)[0])
         sampled = trimesh.sample.sample_surface(shape, count * (1 if pose_prior is None else CANDIDATES), seed=lot)
-        points, faces = np.asarray(sampled[0], dtype=np.float64), np.asarray(sampled[1])
+        points = np.asarray(sampled[0], dtype=np.float64)
         if pose_prior is not None:
-            normals = torch.from_numpy(np.array(shape.face_normals[faces], dtype=np.float32))
-            points = points[seen_by(mesh, torch.from_numpy(points.astype(np.float32)), normals, pose_prior)]
+            points = points[seen_by(mesh, torch.from_numpy(points.astype(np.float32)), pose_prior)]
         found.append(points)
         if sum(len(part) for part in found) >= count:
             return np.concatenate(found)[:count]
@@ -149,30 +172,30 @@ def measure_shape_sets(
     then spread over what cameras of the collection's prior see, on both sides alike. Objects without a surface, or
     with none in sight, cover nothing and are left out of the matching distance. The floor is the same measure of other
     true objects, as many as are generated: it holds the distance between samples of one surface, and that the
-    reference has shapes that no other is like.
+    reference has shapes that no other is like. Small collections are compared with fewer objects than are asked for,
+    see `set_sizes`; the protocol says how many. Both measures depend on that number.
 
     Args:
         model: of any method.
         truth: the collection that it was trained on.
         config: counts and sizes.
-        yaw_offset_rad: model yaw = true yaw + offset, for a generator that learnt its objects turned.
+        yaw_offset_rad: model yaw = true yaw + offset, for a generator that learnt its objects turned; where it is not
+            finite, no generated surface can be compared, and the values are NaN.
         report: called with the fraction that is done.
 
     Raises:
-        UserError: impossible settings, or there are fewer true objects than are asked for.
+        UserError: impossible settings, or there are fewer than two true objects.
     """
-    if truth.num_objects < config.num_true:
+    if truth.num_objects < 2:
         raise UserError(
-            f"{truth.folder} has {truth.num_objects} shapes, but {config.num_true} are asked for; compare with that "
-            "many or fewer."
+            f"{truth.folder} has {truth.num_objects} shapes, which is no set to compare with; give a collection of 2 "
+            "objects or more."
         )
+    sizes, placeable = set_sizes(truth.num_objects, config), math.isfinite(yaw_offset_rad)
     prior = truth.prior if config.seen_only else None
     chosen = np.random.default_rng(config.seed).permutation(truth.num_objects).tolist()
-    reference_numbers, others = chosen[: config.num_true], chosen[config.num_true :][: config.num_generated]
-    if len(others) < config.num_generated:
-        others = []
-    steps = config.num_generated + config.num_true + len(others)
-    done = 0
+    reference_numbers, others = chosen[: sizes.true], chosen[sizes.true :][: sizes.others]
+    steps, done = sum(sizes), 0
 
     def step() -> None:
         nonlocal done
@@ -187,41 +210,47 @@ def measure_shape_sets(
         return points
 
     reference = [true_points(number) for number in reference_numbers]
-    generated = []
-    for number, seed in enumerate(object_seeds(config.seed, config.num_generated)):
+    generated, without_surface = [], 0
+    for number, seed in enumerate(object_seeds(config.seed, sizes.generated)):
         selection = LatentSelection(seed=seed, truncation=config.truncation, raw_weights=config.raw_weights)
         mesh = surface_of(model, selection, config.mesh_resolution)
-        if mesh is not None:
+        points = None
+        if mesh is not None and placeable:
             turned = turned_to_truth(mesh.vertices.astype(np.float64), yaw_offset_rad).astype(np.float32)
             points = surface_points(Mesh(turned, mesh.faces), config.points, (config.seed, 1, number), prior)
             generated += [] if points is None else [points]
+        without_surface += mesh is None or (placeable and points is None)
         step()
-    found = set_distance(chamfer_matrix(generated, reference))
+    found = SetDistance(math.nan, math.nan, math.nan)
+    if placeable:
+        found = set_distance(chamfer_matrix(generated, reference))
     floor = None
     if others:
         floor = set_distance(chamfer_matrix([true_points(number) for number in others], reference))
-    return _records(config, truth, yaw_offset_rad, found, floor, config.num_generated - len(generated))
+    return _records(config, truth, sizes, yaw_offset_rad, found, floor, without_surface)
 
 
 def _records(
     config: ShapeSetsConfig,
     truth: TrueCollection,
+    sizes: SetSizes,
     yaw_offset_rad: float,
     found: SetDistance,
     floor: Optional[SetDistance],
     without_surface: int,
 ) -> list[Record]:
     protocol = {
-        "generated": config.num_generated,
-        "true": config.num_true,
-        "of_true_objects": truth.num_objects,
+        "truth": truth.folder.name,
+        "truth_objects": truth.num_objects,
+        "generated": sizes.generated,
+        "true": sizes.true,
         "points": config.points,
         "surface": "seen by cameras of the prior" if config.seen_only else "all",
         "distance": "chamfer: mean distance to the nearest point, mean of both ways",
         "mesh_resolution": config.mesh_resolution,
         "truncation": config.truncation,
         "weights": "raw" if config.raw_weights else "average",
-        "yaw_offset_deg": round(math.degrees(yaw_offset_rad), 6),
+        "yaw_offset_deg": round(math.degrees(yaw_offset_rad), 6) if math.isfinite(yaw_offset_rad) else None,
         "seed": config.seed,
     }
     between = "" if floor is None else "other true objects"

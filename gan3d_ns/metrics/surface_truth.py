@@ -17,10 +17,9 @@ its colours alone. From the picture's pose both objects are then compared, and f
   either side. A flat card with the right picture on it is good from the front alone.
 
 Surfaces are those of the generator's renderer: a level set of occupancies; of densities where half of the light is
-absorbed, which lies within soft matter, so that its depths are too large while their shape may be right, and the
-field's gradient there is noisy. Depths and normals are compared where both have a surface: ``mask_iou`` says how much
-that is. Each number is the mean
-of the pictures' own; its deviation that over pictures.
+absorbed. In soft matter that place is a choice: how much of an error of depths or normals comes from it is not
+measured here. Depths and normals are compared where both have a surface: ``mask_iou`` says how much that is. Each
+number is the mean of the pictures' own; its deviation that over pictures.
 
 ``..._of_mean_object`` are the same for the generator's average object (truncation 0) in place of the inverted ones:
 a trivial answer that knows the category and the pose, but has not looked at the picture. It is no bound: what a
@@ -38,7 +37,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior
-from gan3d_ns.data.true_collection import TrueCollection, TrueView
+from gan3d_ns.data.true_collection import SHARED_CAMERA, TrueCollection, TrueView
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.inversion import Inverted, code_spread, invert, turned
 from gan3d_ns.metrics.records import Record, Value
@@ -46,8 +45,6 @@ from gan3d_ns.metrics.settings import SurfaceConfig
 from gan3d_ns.models.gan_model import GanModel
 
 OF_MEAN_OBJECT = "_of_mean_object"
-SHARED_CAMERA = ("fov_deg", "radius", "near", "far", "planar_depth")
-"""What a generator's pose prior must have in common with the truth's."""
 INVERSION_SHARE = 0.8
 """Of the time, for the report."""
 UNITS: Mapping[str, str] = {
@@ -274,24 +271,31 @@ def measure_surface(
         model: of any method; its averaged weights are measured.
         truth: pictures that the generator has not been trained on, with what they show, taken by its camera.
         settings: of the measurement.
-        yaw_offset_rad: the model's yaw minus the true one; None: it is searched for by the pictures' error.
+        yaw_offset_rad: the model's yaw minus the true one; None: it is searched for by the pictures' error. Where it is
+            not finite, none is assumed, and the protocol says that it is unknown.
         report: told the fraction that is done.
 
     Raises:
         UserError: too few pictures, or another camera or resolution.
     """
     settings = settings or SurfaceConfig()
+    origin = "searched" if yaw_offset_rad is None else "given"
+    if yaw_offset_rad is not None and not math.isfinite(yaw_offset_rad):
+        origin, yaw_offset_rad = "unknown", 0.0
     compared = compare_surfaces(model, truth, settings, yaw_offset_rad, report)
-    config = truth.prior.config
+    config, offset = truth.prior.config, compared.inverted.yaw_offset_rad
+    if not math.isfinite(offset):
+        origin = "unknown"
     protocol: Dict[str, Value] = {
-        "collection": truth.folder.name,
+        "truth": truth.folder.name,
+        "truth_objects": truth.num_objects,
         "pictures": settings.num_pictures,
         "resolution": settings.resolution,
         "weights": "average",
         "near": config.near,
         "far": config.far,
-        "yaw_offset_deg": round(math.degrees(compared.inverted.yaw_offset_rad), 3),
-        "yaw_offset": "searched" if yaw_offset_rad is None else "given",
+        "yaw_offset_deg": None if origin == "unknown" else round(math.degrees(offset), 3),
+        "yaw_offset": origin,
         "seed": settings.seed,
         **{f"inversion_{name}": value for name, value in dataclasses.asdict(settings.inversion).items()},
     }

@@ -9,6 +9,7 @@ import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
@@ -361,10 +362,11 @@ class GanPipeline(VanillaPipeline):
     def real_pictures(self, folder: Optional[Path] = None) -> RealCollection:
         """The pictures that generated ones are compared with: those of the training, or of another folder."""
         config = self.config.datamanager
-        chosen = folder or config.data or config.dataparser.data
+        trained = config.data or config.dataparser.data
         sides = self.config.resolutions or ((0, self.config.discriminator.resolution),)
         now = [side for start, side in sides if start <= self.model.step]
-        return RealCollection(chosen, config.collection, now[-1], stored=max(side for _, side in sides))
+        stored = max(side for _, side in sides)
+        return RealCollection(folder or trained, config.collection, now[-1], stored, trained)
 
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
@@ -372,9 +374,16 @@ class GanPipeline(VanillaPipeline):
         """For ns-eval: what a model has to say of the virtual views, and the picture metrics of `gan3d eval`.
 
         Raises:
-            UserError: the training pictures are gone or too few, or the feature network is out of reach.
+            UserError: the training pictures are gone or too few, or the feature network is out of reach. While a
+                training goes on (``step`` is given) this is only said.
         """
-        records = Evaluation(self.model, self.real_pictures(), EvaluationConfig()).measure("pictures")
+        try:
+            records = Evaluation(self.model, self.real_pictures(), EvaluationConfig()).measure("pictures")
+        except UserError as error:
+            if step is None:
+                raise
+            CONSOLE.print(f"Pictures could not be measured: {error}", style="yellow", soft_wrap=True, markup=False)
+            records = []
         results = super().get_average_eval_image_metrics(step, output_path, get_std)
         for record in records:
             results[record.heading] = record.value

@@ -1,5 +1,6 @@
 """`gan3d eval`: numbers about runs, with all that they depend on, and tables of several runs."""
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,11 +10,11 @@ import tyro
 from typing_extensions import Annotated
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.metrics.settings import WITHOUT_TRUTH, EvaluationConfig
+from gan3d_ns.metrics.settings import WITH_TRUTH, EvaluationConfig
 
 if TYPE_CHECKING:
     from gan3d_ns.metrics.evaluation import Evaluation
-    from gan3d_ns.metrics.records import Measured
+    from gan3d_ns.metrics.records import Measured, Subject
 
 RESULTS_NAME = "metrics.json"
 Measure = Literal["pictures", "health", "compactness", "reprojection", "pose", "shapes", "surface"]
@@ -47,7 +48,7 @@ class Evaluate:
     held_out: Optional[Path] = None
     """Collection with truth that the training has not seen, for shapes and surface; toy cars have one of their own."""
     table: bool = False
-    """Write a comparison of all that is known of these runs: comparison.md, .csv, .json and quality.png."""
+    """Write a comparison of all that is known of these checkpoints: comparison.md, .csv, .json and quality.png."""
     output: Path = Path("outputs/comparison")
     """Folder of the comparison."""
     plot_metric: Optional[str] = None
@@ -71,35 +72,47 @@ class Evaluate:
 
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        measured: List[Measured] = []
+        measured: Dict[Subject, Measured] = {}
+        failures: List[str] = []
         for path in self.load_config:
-            measured += self.measured_run(path)
+            for step in self.steps(path):
+                entry = self.measured_checkpoint(path, step, failures)
+                measured[entry.subject] = entry
         if self.table:
-            for file in write_comparison(measured, self.output, self.plot_metric):
+            for file in write_comparison(list(measured.values()), self.output, self.plot_metric):
                 CONSOLE.print(f"{file}", soft_wrap=True, markup=False, highlight=False)
+        if failures:
+            raise UserError(" ".join(dict.fromkeys(failures)))
 
-    def measured_run(self, path: Path) -> "List[Measured]":
-        """The checkpoints of a run, each measured, kept in the run's folder and printed."""
+    def measured_checkpoint(self, path: Path, step: Optional[int], failures: List[str]) -> "Measured":
+        """A checkpoint with all that was asked for, kept in the run's folder and printed.
+
+        What cannot be measured is told in ``failures``; the rest is measured all the same.
+        """
         from nerfstudio.utils.rich_utils import CONSOLE
 
         from gan3d_ns.scripts.runs import config_of
 
-        results, found = config_of(path).parent / RESULTS_NAME, []
-        for step in self.steps(path):
-            kept = kept_results(results)
-            entry, evaluation = self.opened(path, step, kept)
-            CONSOLE.rule(f"{entry.subject.data} {entry.subject.method} {entry.subject.run}, step {entry.subject.step}")
-            for measure in self.wanted(evaluation):
-                asked = self.asked(measure, evaluation)
-                if self.again or entry.settings.get(measure) != asked:
+        results = config_of(path).parent / RESULTS_NAME
+        subject, evaluation = self.opened(path, step)
+        entry = kept_entry(results, subject)
+        CONSOLE.rule(f"{subject.data} {subject.method} {subject.run}, step {subject.step}")
+        for measure in self.wanted(evaluation):
+            key, asked = self.question(measure, evaluation)
+            if self.again or entry.settings.get(key) != asked:
+                try:
                     with progress_bar(measure) as report:
                         records = evaluation.measure(measure, report)
-                    entry = entry.with_measure(measure, asked, records)
-                    keep_results(results, [*(k for k in kept if k.subject.step != entry.subject.step), entry])
-                print_records([record for record in entry.records if record.measure == measure], measure)
-            found.append(entry)
+                except UserError as error:
+                    failures.append(f"{measure} could not be measured: {error}")
+                    CONSOLE.print(failures[-1], style="yellow", soft_wrap=True, markup=False, highlight=False)
+                    continue
+                # Read again: another process may have measured something meanwhile.
+                entry = kept_entry(results, subject).with_measure(measure, records, asked, key)
+                keep_entry(results, entry)
+            print_records([record for record in entry.records if record.measure == measure], measure)
         CONSOLE.print(f"{results}", soft_wrap=True, markup=False, highlight=False)
-        return found
+        return entry
 
     def steps(self, path: Path) -> List[Optional[int]]:
         """The checkpoints to measure; None is the newest."""
@@ -110,24 +123,22 @@ class Evaluate:
 
         return list(steps_in(checkpoint_folder(path, read_run_config(path))))
 
-    def opened(self, path: Path, step: Optional[int], kept: "List[Measured]") -> "Tuple[Measured, Evaluation]":
-        """The run with its weights, and what is known of this checkpoint already."""
+    def opened(self, path: Path, step: Optional[int]) -> "Tuple[Subject, Evaluation]":
+        """The run with its weights."""
         import torch
 
         from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
         from gan3d_ns.metrics.evaluation import Evaluation
-        from gan3d_ns.metrics.records import Measured, Subject
+        from gan3d_ns.metrics.records import Subject
         from gan3d_ns.scripts.runs import checkpoint_folder, load_run
 
         torch.set_flush_denormal(True)
         config, pipeline, step = load_run(path, step)
         cost = read_checkpoint(checkpoint_in(checkpoint_folder(path, config), step)).get("cost", {})
-        name, method, run = config.experiment_name or "", config.method_name, config.timestamp
-        subject = Subject(method or "", name, run, step, cost.get("wall_seconds"), cost.get("cpu_seconds"))
-        earlier = next((entry for entry in kept if entry.subject.step == step), None)
-        entry = Measured(subject, earlier.records, earlier.settings) if earlier else Measured(subject, [])
+        name, method, run = config.experiment_name or "", config.method_name or "", config.timestamp
+        subject = Subject(method, name, run, step, cost.get("wall_seconds"), cost.get("cpu_seconds"))
         real = pipeline.real_pictures(self.data)
-        return entry, Evaluation(pipeline.model, real, self.settings, self.truth, self.held_out)
+        return subject, Evaluation(pipeline.model, real, self.settings, self.truth, self.held_out)
 
     def wanted(self, evaluation: "Evaluation") -> Tuple[str, ...]:
         """The measurements to make; those that need a truth only where there is one, unless they were asked for."""
@@ -135,19 +146,36 @@ class Evaluate:
             return tuple(dict.fromkeys(self.measures))
         return evaluation.available()
 
-    def asked(self, measure: str, evaluation: "Evaluation") -> Dict[str, Any]:
-        """All that decides whether an earlier result answers the same question; plain values, as in JSON."""
+    def question(self, measure: str, evaluation: "Evaluation") -> Tuple[str, Dict[str, Any]]:
+        """A key, and all that decides whether an earlier result under it answers the same question; as in JSON."""
         import json
 
+        from gan3d_ns.data.true_collection import TRUTH_FILE
         from gan3d_ns.metrics.feature_networks import default_features
+        from gan3d_ns.model_components.latents import fingerprint
 
-        asked = asdict(getattr(self.settings, measure))
+        key, asked = measure, asdict(getattr(self.settings, measure))
+        asked["weights"] = fingerprint(evaluation.model)
         if measure == "pictures":
             asked["features"] = asked["features"] or default_features()
-            asked["data"] = str(evaluation.real.folder)
-        elif measure not in WITHOUT_TRUTH:
-            asked["truth"] = [str(self.truth or evaluation.real.folder), str(self.held_out)]
-        return json.loads(json.dumps(asked, default=str))
+            asked["features_file"] = stamp(Path(asked["features"]))
+            asked["data"] = stamp(evaluation.real.path)
+            key = f"{measure} {asked['features']} {asked['resolution'] or ''}".strip()
+        elif measure in ("reprojection", *WITH_TRUTH):
+            folders = self.truth or evaluation.real.trained, self.held_out
+            asked["truth"] = [str(folder) + stamp(folder / TRUTH_FILE) if folder else "" for folder in folders]
+            asked["pose"] = asdict(self.settings.pose) if measure != "reprojection" else None
+        return key, json.loads(json.dumps(asked, default=str))
+
+
+def stamp(path: Path) -> str:
+    """Changes when a file, or any file in a folder, changes; empty where there is none."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []
+    digest = hashlib.sha256()
+    for file in files:
+        about = file.stat()
+        digest.update(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest() if files else ""
 
 
 @contextmanager
@@ -172,12 +200,21 @@ def kept_results(path: Path) -> "List[Measured]":
     return read_measured(path) if path.is_file() else []
 
 
-def keep_results(path: Path, measured: "List[Measured]") -> None:
-    """Writes them whole or not at all, by step."""
+def kept_entry(path: Path, subject: "Subject") -> "Measured":
+    """What is known of a checkpoint."""
+    from gan3d_ns.metrics.records import Measured
+
+    earlier = next((entry for entry in kept_results(path) if entry.subject.step == subject.step), None)
+    return Measured(subject, earlier.records, earlier.settings) if earlier else Measured(subject, [])
+
+
+def keep_entry(path: Path, measured: "Measured") -> None:
+    """Puts what is known of a checkpoint among that of others, whole or not at all."""
     from gan3d_ns.exporter.writers import write_atomically
     from gan3d_ns.metrics.records import as_json
 
-    ordered = sorted(measured, key=lambda entry: entry.subject.step)
+    others = [entry for entry in kept_results(path) if entry.subject.step != measured.subject.step]
+    ordered = sorted([*others, measured], key=lambda entry: entry.subject.step)
     write_atomically(path, as_json(ordered).encode())
 
 
@@ -211,11 +248,13 @@ def write_comparison(measured: "List[Measured]", folder: Path, plot_metric: Opti
     from gan3d_ns.metrics.records import as_json
 
     contents = {
-        "quality.png": quality_plot(measured, plot_metric),
         "comparison.md": markdown(measured).encode(),
         "comparison.csv": as_csv(measured).encode(),
         "comparison.json": as_json(measured).encode(),
     }
     for name, content in contents.items():
         write_atomically(folder / name, content)
+    # Last, because it may refuse: the tables are there then.
+    write_atomically(folder / "quality.png", quality_plot(measured, plot_metric))
+    contents["quality.png"] = b""
     return [folder / name for name in contents]

@@ -13,6 +13,7 @@ from PIL import Image
 from ray_hits import first_hits
 
 from gan3d_ns.cameras.pose_prior import poses_from_degrees
+from gan3d_ns.data import model_rendering
 from gan3d_ns.data.image_collection import ImageCollectionConfig
 from gan3d_ns.data.model_collection import ModelTruth, models_hash, read_models, write_model_collection
 from gan3d_ns.data.model_files import UnusableModel, from_bytes, placed, read_model
@@ -112,6 +113,34 @@ def test_depth_normals_and_mesh_of_a_model_agree(truth: TrueCollection, index: i
 def test_what_no_camera_sees_is_not_in_the_mesh(truth: TrueCollection) -> None:
     # A square of two faces and a box of twelve; the twelve of the inner box are hidden.
     assert len(truth.mesh(SQUARE).faces) == 14
+
+
+def test_hidden_faces_are_the_same_in_small_lots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = read_models(write_two_models(tmp_path / "models"))["more/b_square.glb"]
+    scene, largest = model_rendering.ModelScene(model), 0
+    cast = scene.cast
+
+    def counted(origins: torch.Tensor, directions: torch.Tensor) -> model_rendering.Hits:
+        nonlocal largest
+        largest = max(largest, len(origins))
+        return cast(origins, directions)
+
+    monkeypatch.setattr(scene, "cast", counted)
+    at_once = model_rendering.faces_in_sight(scene)
+    assert at_once.sum() == 14 and len(at_once) == 26
+    assert largest == 26 * model_rendering.ESCAPES
+    largest = 0
+    monkeypatch.setattr(model_rendering, "FACES_AT_ONCE", 5)
+    np.testing.assert_array_equal(model_rendering.faces_in_sight(scene), at_once)
+    assert largest == 5 * model_rendering.ESCAPES
+
+
+def test_faces_shrunk_to_a_point_are_no_model(tmp_path: Path) -> None:
+    """Vertices that no face uses do not give it an extent."""
+    vertices = ["1 2 3", "1 2 3", "1 2 3", "0 0 0", "9 9 9"]
+    (tmp_path / "point.off").write_text("\n".join(["OFF", "5 1 0", *vertices, "3 0 1 2", ""]))
+    with pytest.raises(UnusableModel, match="no extent"):
+        read_model(tmp_path / "point.off")
 
 
 def test_models_are_turned_upright_and_to_the_front(tmp_path: Path) -> None:

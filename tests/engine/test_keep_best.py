@@ -14,7 +14,7 @@ import torch
 import yaml
 from feature_files import file_sha256, save_network
 from recorded_training import TrainedRun, train
-from tiny_runs import METHOD, same, tiny_config, weights_of, write_pictures
+from tiny_runs import METHOD, NUM_PICTURES, same, tiny_config, weights_of, write_pictures
 
 from gan3d_ns.engine.keep_best import BEST_CONFIG, BEST_FOLDER, SCORES_NAME, KeepBest, KeepBestConfig, Score
 from gan3d_ns.engine.schedules import CurriculumStage
@@ -384,7 +384,7 @@ def test_a_check_leaves_the_model_as_it_is_and_measures_the_same_twice(make_trai
     modes = [module.training for module in pipeline.modules()]
     randomness = torch.get_rng_state()
     records = [trainer.best.measure(pipeline, 16) for _ in range(2)]
-    assert records[0] == records[1] and records[0].protocol["num_pictures"] == 6
+    assert records[0] == records[1] and records[0].protocol["num_pictures"] == NUM_PICTURES
     assert torch.equal(torch.get_rng_state(), randomness)
     assert [module.training for module in pipeline.modules()] == modes
     torch.testing.assert_close(dict(pipeline.state_dict()), before, rtol=0, atol=0)
@@ -440,8 +440,9 @@ def test_opening_a_network_leaves_the_global_generator(
 
 @pytest.mark.parametrize(("features", "said"), [("nowhere.pt", "nowhere.pt"), ("", "too few")])
 def test_what_a_metric_lacks_is_said_before_training(
-    features: str, said: str, tmp_path: Path, make_trainer: Any
+    features: str, said: str, tmp_path: Path, make_trainer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gan3d_ns.metrics.picture_quality.MOST_NEEDED", NUM_PICTURES)
     network = features or str(save_network(tmp_path / "cells.pt"))
     with pytest.raises(UserError, match=said):
         make_trainer(**{"keep_best.metric": "fid", "keep_best.features": network})

@@ -84,7 +84,7 @@ def test_every_measurement_has_its_table():
     text = markdown([run("a", 1, fid(1.0), replace(relief(2.0), measure="health"))])
     assert table_of(text, "pictures")[2][4] == "1.00"  # CPU minutes
     assert table_of(text, "health")[2][-1] == "2.00 ± 0.500"
-    assert "± over objects" in text and "floor: real pictures" in text
+    assert "- relief: ± over objects" in text and "- fid: in brackets the floor: real pictures" in text
 
 
 def test_csv_has_a_line_for_each_record_with_its_protocol():

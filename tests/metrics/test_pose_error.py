@@ -29,6 +29,7 @@ from gan3d_ns.metrics.pose_error import (
     yaw_offset,
 )
 from gan3d_ns.metrics.pose_regressor import PoseRegressor, TaughtRegressor, pose_errors
+from gan3d_ns.metrics.records import Measured, Subject, as_json, from_json
 from gan3d_ns.metrics.settings import PoseErrorConfig, PoseRegressorConfig
 
 SIDE = 16
@@ -71,6 +72,21 @@ def test_the_offset_wraps_around_and_withstands_confusions() -> None:
     assert found.agreement == pytest.approx(120 / 160)
     evenly = torch.linspace(-math.pi, math.pi, 361)[1:]
     assert circular_mode(evenly).agreement == pytest.approx(1 / 6, abs=0.02)
+
+
+def test_pictures_that_are_no_numbers_say_nothing_of_the_offset() -> None:
+    broken = torch.full((30,), math.nan)
+    found = circular_mode(torch.cat([torch.full((30,), 0.5), broken]))
+    assert found.radians == pytest.approx(0.5, abs=1e-6) and found.agreement == 0.5
+    poses = random_poses(4)
+    taught = TaughtRegressor(PoseRegressor(8, 4), poses, poses, 5, "hash")
+    pairs = PosePairs(poses, torch.full_like(poses, math.nan))
+    assert math.isnan(offset_between(pairs).radians)
+    records = pose_error.records_of(pairs, taught, POSE_PRIOR_PRESETS["procedural"], PoseErrorConfig(num_generated=4))
+    for record in records:
+        assert math.isnan(record.value) and record.protocol["yaw_offset_deg"] is None
+    text = as_json([Measured(Subject("m", "d", "r", 0), records)])
+    assert math.isnan(from_json(text, "text")[0].records[0].value)
 
 
 def test_a_turn_of_all_pictures_is_an_offset_and_not_an_error() -> None:
@@ -142,6 +158,7 @@ def test_poses_are_learnt_and_a_known_turn_is_found(
     assert offset.agreement > 0.75
     records = measure_pose(model, wedges, SETTINGS)
     assert records == measure_pose(model, wedges, SETTINGS)
+    assert records[0].protocol["truth"] == wedges.folder.name and records[0].protocol["truth_objects"] == 2
     assert records[1].metric == "pose_error_median"
     assert records[1].floor is not None
     assert records[1].value < records[1].floor + 5.0
@@ -182,6 +199,8 @@ def test_refusals(wedges: TrueCollection, tmp_path: Path) -> None:
     write_model_collection(few, read_models(write_wedges(tmp_path / "models")), num_images=4, resolution=8, seed=0)
     with pytest.raises(UserError, match="holds 4 pictures; poses can be learnt from 64 or more"):
         pose_regressor.pose_regressor(open_truth(few), 8, PoseRegressorConfig())
+    with pytest.raises(UserError, match=f"holds pictures of {SIDE} pixels, .* pictures of {SIDE + 1}; lower"):
+        pose_regressor.pose_regressor(wedges, SIDE + 1, PoseRegressorConfig())
     with pytest.raises(UserError, match="held_out"):
         PoseRegressorConfig(held_out=1.0)
     with pytest.raises(UserError, match="multiple of 4"):

@@ -33,6 +33,7 @@ def test_values_of_other_networks_and_sizes_have_other_headings():
     assert len(headings) == 4
     assert replace(FID, protocol={**FID.protocol, "generated": 50}).heading == FID.heading
     assert VARIANCE.heading == "depth_variance"
+    assert replace(VARIANCE, protocol={"resolution": 64}).heading == "depth_variance [64 px]"
 
 
 def test_what_is_written_is_read_again():
@@ -47,9 +48,10 @@ def test_what_is_written_is_read_again():
 
 
 def test_a_measurement_replaces_its_older_results_alone():
-    entry = Measured(SUBJECT, []).with_measure("pictures", {"seed": 0}, [FID])
-    entry = entry.with_measure("compactness", {}, [VARIANCE])
-    entry = entry.with_measure("pictures", {"seed": 1}, [replace(FID, value=7.0)])
+    entry = Measured(SUBJECT, []).with_measure("pictures", [FID], {"seed": 0})
+    entry = entry.with_measure("compactness", [VARIANCE], {})
+    entry = entry.with_measure("compactness", [VARIANCE], {})
+    entry = entry.with_measure("pictures", [replace(FID, value=7.0)], {"seed": 1})
     assert [(record.metric, record.measure) for record in entry.records] == [
         ("depth_variance", "compactness"),
         ("fid", "pictures"),
@@ -59,6 +61,20 @@ def test_a_measurement_replaces_its_older_results_alone():
     assert found is not None and found.value == 7.0
 
 
+def test_results_of_two_networks_stay_beside_each_other():
+    other = replace(FID, protocol={**FID.protocol, "features": "large"})
+    entry = Measured(SUBJECT, []).with_measure("pictures", [FID], {}, "pictures small")
+    entry = entry.with_measure("pictures", [other], {}, "pictures large")
+    assert [record.heading for record in entry.records] == [FID.heading, other.heading]
+    assert set(entry.settings) == {"pictures small", "pictures large"}
+
+
+def test_infinity_is_no_json():
+    record = Record("fid", math.inf, {"offset": math.nan}, floor=math.inf)
+    (read,) = from_json(as_json([Measured(SUBJECT, [record])]), "the text")
+    assert math.isnan(read.records[0].value) and read.records[0].protocol == {"offset": None}
+
+
 def test_a_metric_of_two_networks_is_asked_for_by_its_heading():
     other = replace(FID, value=1.0, protocol={**FID.protocol, "features": "large"})
     entry = Measured(SUBJECT, [FID, other])
@@ -66,7 +82,18 @@ def test_a_metric_of_two_networks_is_asked_for_by_its_heading():
     assert entry.record(other.heading) == other
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"results": [{"subject": {}}]}', '{"results": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"results": [{"subject": {}}]}',
+        '{"results": 3}',
+        '{"format": 9, "results": []}',
+        '{"format": 1, "results": [3]}',
+    ],
+)
 def test_other_files_are_refused(content, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(content)

@@ -13,7 +13,7 @@ import trimesh
 from ball_model import BallModel, StripedBall, ball_model
 from true_balls import TrueBalls, balls
 
-from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.exporter.preview import cast_distances
@@ -29,6 +29,13 @@ class PaintedBall(StripedBall):
 
     def colours(self, positions, directions, styles):
         return 0.5 + 0.5 * torch.sin(12.0 * directions)
+
+
+class NoColours(StripedBall):
+    """Its shape is right, its colours are no numbers."""
+
+    def colours(self, positions, directions, styles):
+        return torch.full_like(positions, torch.nan)
 
 
 class NoBall(StripedBall):
@@ -67,6 +74,29 @@ def test_objects_without_a_surface_are_counted() -> None:
     found = measured(model_of(NoBall))
     assert math.isnan(found["reprojection_error"].value) and found["reprojection_error"].deviation is None
     assert found["reprojection_without_surface"].value == 2.0
+
+
+def test_colours_that_are_no_numbers_are_not_equal() -> None:
+    found = measured(model_of(NoColours))["reprojection_error"]
+    assert math.isnan(found.value) and found.deviation is None
+
+
+def with_prior(truth: TrueBalls, **changes: Any) -> TrueBalls:
+    truth.prior = PosePrior(dataclasses.replace(truth.prior.config, **changes))
+    return truth
+
+
+def test_the_floor_is_seen_by_the_cameras_of_the_value() -> None:
+    """Whatever poses the truth's own pictures have."""
+    floor = measured(ball_model(), truth=balls(2))["reprojection_error"].floor
+    other = with_prior(balls(2), distribution="uniform", yaw_spread_deg=20.0, elevation_mean_deg=0.0)
+    assert measured(ball_model(), truth=other)["reprojection_error"].floor == floor
+
+
+@pytest.mark.parametrize(("name", "value"), [("fov_deg", 14.0), ("far", 1.2), ("planar_depth", True)])
+def test_another_camera_gives_no_floor(name: str, value: float) -> None:
+    found = measured(ball_model(), truth=with_prior(balls(2), **{name: value}))["reprojection_error"]
+    assert found.floor is None and found.protocol["truth"] is None and found.protocol["floor_objects"] == 0
 
 
 def test_a_shape_in_another_place_costs_colours() -> None:
@@ -115,7 +145,11 @@ def test_too_little_is_refused_in_a_sentence(setting: str) -> None:
         measured(ball_model(), dataclasses.replace(SMALL, **{setting: 1}))
 
 
-def test_a_truth_of_too_few_objects_is_refused_before_any_work() -> None:
-    truth: TrueBalls = balls(2)
-    with pytest.raises(UserError, match="shows 2 objects, but 16 are asked for"):
-        measured(ball_model(), ReprojectionConfig(), truth=truth)
+def test_a_truth_of_few_objects_gives_its_floor_with_them() -> None:
+    progress: list[float] = []
+    config = dataclasses.replace(SMALL, num_objects=3)
+    found = measured(ball_model(), config, truth=balls(2), report=progress.append)["reprojection_error"]
+    assert found.protocol["objects"] == 3 and found.protocol["floor_objects"] == 2
+    assert found.protocol["truth"] == "balls" and found.protocol["truth_objects"] == 2
+    assert found.floor == measured(ball_model(), truth=balls(2))["reprojection_error"].floor
+    assert progress == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])

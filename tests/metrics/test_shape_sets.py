@@ -24,7 +24,9 @@ from gan3d_ns.metrics.shape_sets import (
     chamfer,
     chamfer_matrix,
     measure_shape_sets,
+    seen_by,
     set_distance,
+    set_sizes,
     surface_points,
     turned_to_truth,
 )
@@ -135,6 +137,19 @@ def test_what_no_camera_sees_is_left_out() -> None:
     assert (seen[:, 1] > 0).mean() > 0.5
 
 
+@pytest.mark.parametrize("every", [3, 1])
+def test_the_winding_of_faces_hides_nothing(every: int) -> None:
+    """Models of others are inside out, here and there or as a whole."""
+    prior = PosePrior(POSE_PRIOR_PRESETS["procedural"])
+    ball = mesh_of(trimesh.creation.icosphere(subdivisions=3, radius=0.08))
+    faces = ball.faces.copy()
+    faces[::every] = faces[::every, ::-1]
+    points = torch.from_numpy(points_of(ball, 1000).astype(np.float32))
+    wanted, found = seen_by(ball, points, prior), seen_by(Mesh(ball.vertices, faces), points, prior)
+    assert 0.8 < wanted.mean() < 0.99
+    assert (wanted == found).mean() > 0.995
+
+
 class OffAxisBall(BallField):
     """A ball beside the axis whatever the latent."""
 
@@ -177,13 +192,52 @@ def test_equal_shapes_cover_one_and_come_with_a_floor() -> None:
     assert found["shapes_without_surface"].value == 0.0
     assert progress == pytest.approx([(step + 1) / 9 for step in range(9)])
     assert measured(model, truth) == found
+    assert matching.protocol["truth"] == "balls" and matching.protocol["truth_objects"] == 6
     other = measured(model, truth, dataclasses.replace(SMALL, seed=1))
     assert other["shape_matching_distance"].value != matching.value
 
 
+@pytest.mark.parametrize(
+    ("num_objects", "sizes"),
+    [(64, (32, 32, 32)), (63, (31, 31, 31)), (30, (15, 15, 15)), (4, (2, 2, 2)), (3, (32, 3, 0)), (2, (32, 2, 0))],
+)
+def test_of_small_collections_half_is_the_reference(num_objects: int, sizes: tuple[int, int, int]) -> None:
+    assert set_sizes(num_objects, ShapeSetsConfig()) == sizes
+
+
+def test_what_is_few_on_one_side_stays_so() -> None:
+    assert set_sizes(40, ShapeSetsConfig(num_generated=4, num_true=32)) == (4, 32, 4)
+    assert set_sizes(40, ShapeSetsConfig(num_generated=32, num_true=10)) == (20, 10, 20)
+
+
+def test_fewer_true_objects_than_are_asked_for_still_give_a_floor() -> None:
+    found = measured(model_of((0.0, 0.0, 0.0), 0.05), balls(5), dataclasses.replace(SMALL, num_true=9))
+    coverage = found["shape_coverage"]
+    assert coverage.protocol["generated"] == coverage.protocol["true"] == 2
+    assert coverage.protocol["truth_objects"] == 5
+    assert coverage.floor is not None and coverage.value == pytest.approx(1 / 2)
+
+
 def test_without_other_true_objects_there_is_no_floor() -> None:
-    found = measured(model_of((0.0, 0.0, 0.0), 0.05), balls(5))
+    found = measured(model_of((0.0, 0.0, 0.0), 0.05), balls(3))
     assert found["shape_coverage"].floor is None and found["shape_matching_distance"].floor is None
+    assert found["shape_coverage"].protocol["true"] == 3
+
+
+def test_an_unknown_turn_gives_no_values() -> None:
+    found = measured(model_of((0.0, 0.0, 0.0), 0.05), balls(4), yaw_offset_rad=math.nan)
+    assert math.isnan(found["shape_coverage"].value) and math.isnan(found["shape_matching_distance"].value)
+    assert found["shape_coverage"].floor is not None
+    assert found["shapes_without_surface"].value == 0.0
+    assert found["shape_coverage"].protocol["yaw_offset_deg"] is None
+
+
+def test_matter_that_is_no_number_is_no_surface() -> None:
+    model = model_of((0.0, 0.0, 0.0), 0.05)
+    model.generator_ema.field.geometry_logits = lambda positions, styles: torch.where(
+        positions[..., 0] > 0.01, torch.nan, 0.05 - positions.norm(dim=-1)
+    )
+    assert measured(model, balls(4))["shapes_without_surface"].value == 2.0
 
 
 def test_objects_without_a_surface_cover_nothing() -> None:
@@ -198,9 +252,13 @@ def test_objects_without_a_surface_cover_nothing() -> None:
         ({"num_generated": 1}, "1 generated and 3 true shapes are no sets"),
         ({"num_true": 1}, "3 generated and 1 true shapes are no sets"),
         ({"points": 4}, "4 points say nothing"),
-        ({"num_true": 9}, "has 6 shapes, but 9 are asked for"),
     ],
 )
 def test_too_little_is_refused_in_a_sentence(settings: dict[str, int], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         measured(ball_model(), balls(6), dataclasses.replace(SMALL, **settings))
+
+
+def test_one_true_object_is_no_set() -> None:
+    with pytest.raises(UserError, match="has 1 shapes, which is no set"):
+        measured(ball_model(), balls(1))

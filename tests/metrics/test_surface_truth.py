@@ -138,7 +138,7 @@ def test_records_say_how_they_were_taken(records: dict[str, Record]) -> None:
     for record in records.values():
         assert record.better == ("higher" if record.metric.startswith("mask_iou") else "lower")
         assert record.deviation_over == "pictures"
-        assert record.protocol["collection"] == "balls"
+        assert record.protocol["truth"] == "balls" and record.protocol["truth_objects"] == 8
         assert record.protocol["inversion_num_steps"] == 100
         assert all(value is None or isinstance(value, (str, int, float, bool)) for value in record.protocol.values())
     assert records["depth_error"].unit == "% of far - near"
@@ -173,6 +173,13 @@ def test_an_offset_that_is_known_is_taken_into_account() -> None:
     straight, turned = found(moving_balls(), 0.0), found(moving_balls(turned_by=2.0), 2.0)
     assert turned["normal_angle" + OF_MEAN_OBJECT] == pytest.approx(straight["normal_angle" + OF_MEAN_OBJECT], abs=0.5)
     assert found(moving_balls(turned_by=2.0), 0.0)["novel_view_error_30"] > 1.2 * turned["novel_view_error_30"]
+
+
+def test_a_turn_that_nobody_knows_is_named() -> None:
+    settings = SurfaceConfig(num_pictures=1, resolution=SIDE, inversion=InversionConfig(num_steps=2, num_candidates=1))
+    records = measure_surface(moving_balls(), BallTruth(2), settings, math.nan)
+    assert records[0].protocol["yaw_offset_deg"] is None and records[0].protocol["yaw_offset"] == "unknown"
+    assert records[0].value == measure_surface(moving_balls(), BallTruth(2), settings)[0].value
 
 
 def test_truth_of_a_lower_resolution_is_refused() -> None:

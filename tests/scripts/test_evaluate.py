@@ -9,13 +9,15 @@ from pathlib import Path
 
 import imageio.v3 as imageio
 import pytest
+import torch
 from tiny_runs import make_tiny_run
 
+from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.evaluation import Evaluation
 from gan3d_ns.metrics.records import read_measured
-from gan3d_ns.metrics.settings import CompactnessConfig, EvaluationConfig, HealthConfig
-from gan3d_ns.scripts.evaluate import RESULTS_NAME, Evaluate
+from gan3d_ns.metrics.settings import CompactnessConfig, EvaluationConfig, HealthConfig, PictureConfig
+from gan3d_ns.scripts.evaluate import RESULTS_NAME, Evaluate, stamp
 from gan3d_ns.scripts.main import main
 
 
@@ -68,6 +70,52 @@ def test_other_settings_are_measured_anew_and_the_rest_is_kept(run, measured):
     (entry,) = read_measured(run.parent / RESULTS_NAME)
     assert {r.protocol["seed"] for r in entry.records if r.measure == "health"} == {3}
     assert any(record.measure == "compactness" for record in entry.records)
+
+
+def test_other_weights_are_measured_anew(run, measured):
+    """The same step of another training in the same folder."""
+    Evaluate((run,), measures=("health",), settings=quick()).main()
+    file = checkpoint_in(run.parent / "nerfstudio_models")
+    before, state = file.read_bytes(), read_checkpoint(file)
+    try:
+        for value in state["pipeline"].values():
+            if value.is_floating_point():
+                value.mul_(1.01)
+        torch.save(state, file)
+        Evaluate((run,), measures=("health",), settings=quick()).main()
+    finally:
+        file.write_bytes(before)
+    assert measured == ["health", "health"]
+
+
+def test_results_of_another_process_are_kept(run, monkeypatch):
+    """Two calls measure the same run at the same time."""
+    measure = Evaluation.measure
+
+    def interrupted(self, name, *arguments):
+        if name == "health":
+            Evaluate((run,), measures=("compactness",), settings=quick()).main()
+        return measure(self, name, *arguments)
+
+    monkeypatch.setattr(Evaluation, "measure", interrupted)
+    Evaluate((run,), measures=("health",), settings=quick()).main()
+    (entry,) = read_measured(run.parent / RESULTS_NAME)
+    assert {record.measure for record in entry.records} == {"health", "compactness"}
+
+
+def test_the_rest_is_measured_where_one_cannot_be(run, tmp_path, capsys):
+    with pytest.raises(UserError, match=r"pose could not be measured: the true cameras"):
+        Evaluate((run,), ("pose", "health"), settings=quick(), table=True, output=tmp_path, plot_metric="relief").main()
+    assert "## health" in (tmp_path / "comparison.md").read_text()
+
+
+def test_a_file_that_changes_has_another_stamp(tmp_path):
+    assert stamp(tmp_path / "none") == stamp(tmp_path) == ""
+    (tmp_path / "a").write_text("1")
+    stamps = [stamp(tmp_path), stamp(tmp_path / "a")]
+    (tmp_path / "a").write_text("12")
+    stamps += [stamp(tmp_path), stamp(tmp_path / "a")]
+    assert len(set(stamps)) == 4
 
 
 def test_the_same_digits_again(run):
@@ -130,6 +178,10 @@ def test_what_was_measured_survives_a_failure(run, monkeypatch):
         ({"load_step": 7}, "there is no checkpoint of step 7"),
         ({"measures": ("pose",)}, "true cameras and shapes"),
         ({"measures": ("pictures",), "data": Path("no-such-folder")}, "no-such-folder"),
+        (
+            {"measures": ("pictures",), "settings": EvaluationConfig(pictures=PictureConfig(resolution=128))},
+            "pictures of 128 pixels a side are asked for, but those in .* have 32",
+        ),
     ],
 )
 def test_bad_input_is_said(run, changes, sentence):
