@@ -56,6 +56,7 @@ class Train:
         config.pipeline.datamanager.data = self.data
         config.vis, config.machine.seed, config.hollow_check_step = "tensorboard", self.seed, 0
         config.save_only_latest_checkpoint = False
+        config.keep_best.metric = "none"  # measured afterwards, by `gan3d eval`
         config.set_experiment_name()
         if (config.get_base_dir() / "config.yml").exists():
             raise UserError(f"{config.get_base_dir()} exists already; choose another --timestamp.")
