@@ -127,7 +127,7 @@ class GanTrainerConfig(TrainerConfig):
         """Reads a saved config: settings that are newer than it keep their defaults."""
         vars(self).update({**vars(type(self)()), **state})
         self.pipeline.model.method_name = self.method_name or ""
-        self.note_resolutions()
+        self.note_pictures()
 
     def __post_init__(self) -> None:
         # Presets must not share objects with the settings, or changing a setting would change its preset.
@@ -136,8 +136,9 @@ class GanTrainerConfig(TrainerConfig):
         model = replace(self.pipeline.model, method_name=self.method_name or "")
         self.pipeline = replace(self.pipeline, model=model)  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def note_resolutions(self) -> None:
-        """Tells the pipeline the sides of the curriculum's pictures, for those who open the run without a trainer."""
+    def note_pictures(self) -> None:
+        """Tells the pipeline about the training's pictures, for those who open the run without a trainer."""
+        self.pipeline.knows_pictures = self.pictures is not None or self.base_preset == BUILT_IN_PRESET
         self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
 
     def set_experiment_name(self) -> None:
@@ -153,7 +154,7 @@ class GanTrainerConfig(TrainerConfig):
             UserError: it would open the best checkpoint in place of the latest.
         """
         refuse_best(self)
-        self.note_resolutions()
+        self.note_pictures()
         super().save_config()
 
     def resolve_preset(self) -> List[str]:
@@ -169,7 +170,7 @@ class GanTrainerConfig(TrainerConfig):
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
-        self.note_resolutions()
+        self.note_pictures()
         return changed
 
     @property

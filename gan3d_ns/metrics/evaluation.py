@@ -41,6 +41,8 @@ class RealCollection:
     """Side of its largest ones, from which it makes the others."""
     trained: Optional[Path] = None
     """The folder that the training had, which may be another one."""
+    known: bool = True
+    """Whether there are such pictures: imported weights do not tell what they were trained on."""
 
     @property
     def path(self) -> Path:
@@ -58,6 +60,8 @@ class RealCollection:
         Raises:
             UserError: there is no such folder, too few usable pictures in it, or they are smaller than asked for.
         """
+        if not self.known:
+            raise UserError("what this run was trained on is not known; give its pictures: gan3d eval --data FOLDER.")
         if resolution is not None and resolution > self.stored:
             side = smallest_side(self.path)
             if resolution > side:
@@ -116,7 +120,8 @@ class Evaluation:
 
     def available(self) -> Tuple[str, ...]:
         """The measurements that this run allows."""
-        known = self.truth_folder is not None or self.real.trained is None or has_truth(self.real.training_path)
+        own = self.real.known and (self.real.trained is None or has_truth(self.real.training_path))
+        known = self.truth_folder is not None or own
         return MEASURES if known else WITHOUT_TRUTH
 
     def truth(self) -> TrueCollection:
@@ -126,10 +131,11 @@ class Evaluation:
             UserError: there is none.
         """
         if "truth" not in self._truths:
-            folder = self.truth_folder or self.real.training_path
-            if not has_truth(folder):
+            folder = self.truth_folder or (self.real.training_path if self.real.known else Path())
+            if not (has_truth(folder) and (self.truth_folder is not None or self.real.known)):
+                name = folder if self.real.known or self.truth_folder else "this run"
                 raise UserError(
-                    f"the true cameras and shapes of {folder} are not known, and pose, shapes and surface are measured "
+                    f"the true cameras and shapes of {name} are not known, and pose, shapes and surface are measured "
                     "against them; give --truth FOLDER of a collection made by `gan3d collection`, or leave them out."
                 )
             self._truths["truth"] = self.opened(folder)
@@ -146,7 +152,7 @@ class Evaluation:
         """Pictures with truth that the training has not seen, as far as there are any."""
         if "held out" not in self._truths:
             folder = self.held_out_folder
-            if folder is None and self.truth_folder is None and self.real.trained is None:
+            if folder is None and self.truth_folder is None and self.real.trained is None and self.real.known:
                 folder = procedural_collection_folder(num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
             self._truths["held out"] = self.truth() if folder is None else self.opened(folder)
         return self._truths["held out"]

@@ -93,6 +93,8 @@ class GanPipelineConfig(VanillaPipelineConfig):
     resolutions: Annotated[Tuple[Tuple[int, int], ...], tyro.conf.Suppress] = ()
     """Sides of the training's pictures in pixels, each with the step that it begins at: filled in from the
     curriculum."""
+    knows_pictures: Annotated[bool, tyro.conf.Suppress] = True
+    """Whether it is known what the weights were trained on: not of imported ones."""
     share_fakes: bool = True
     """Show the discriminator the pictures that then train the generator: one rendering a step instead of two, or, where
     a batch is split, one search. The published methods draw new ones."""
@@ -366,7 +368,14 @@ class GanPipeline(VanillaPipeline):
         sides = self.config.resolutions or ((0, self.config.discriminator.resolution),)
         now = [side for start, side in sides if start <= self.model.step]
         stored = max(side for _, side in sides)
-        return RealCollection(folder or trained, config.collection, now[-1], stored, trained)
+        return RealCollection(
+            folder or trained,
+            config.collection,
+            now[-1],
+            stored,
+            trained,
+            folder is not None or self.config.knows_pictures,
+        )
 
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False

@@ -162,7 +162,7 @@ class Evaluate:
         if measure == "pictures":
             asked["features"] = asked["features"] or default_features()
             asked["features_file"] = stamp(Path(asked["features"]))
-            asked["data"] = stamp(evaluation.real.path)
+            asked["data"] = stamp(evaluation.real.path) if evaluation.real.known else ""
             key = f"{measure} {asked['features']} {asked['resolution'] or ''}".strip()
         elif measure in ("reprojection", *WITH_TRUTH):
             folders = self.truth or evaluation.real.trained, self.held_out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -16,9 +17,16 @@ from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.evaluation import Evaluation
 from gan3d_ns.metrics.records import read_measured
-from gan3d_ns.metrics.settings import CompactnessConfig, EvaluationConfig, HealthConfig, PictureConfig
+from gan3d_ns.metrics.settings import (
+    WITHOUT_TRUTH,
+    CompactnessConfig,
+    EvaluationConfig,
+    HealthConfig,
+    PictureConfig,
+)
 from gan3d_ns.scripts.evaluate import RESULTS_NAME, Evaluate, stamp
 from gan3d_ns.scripts.main import main
+from gan3d_ns.scripts.runs import load_run
 
 
 def quick(**changes) -> EvaluationConfig:
@@ -188,6 +196,25 @@ def test_what_was_measured_survives_a_failure(run, monkeypatch):
 def test_bad_input_is_said(run, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         Evaluate(**{"load_config": (run,), "measures": ("health",), "settings": quick(), **changes}).main()
+
+
+def test_imported_weights_are_not_compared_with_toy_cars(run):
+    """Their run has no pictures, as that of the built-in collection, and another preset."""
+    config, pipeline, _ = load_run(run)
+    assert pipeline.real_pictures().known
+    config.data = config.pipeline.datamanager.data = config.pipeline.datamanager.dataparser.data = None
+    for preset, known in (("procedural", True), ("celeba", False)):
+        config.base_preset = preset
+        config.note_pictures()
+        pipeline.config.knows_pictures = config.pipeline.knows_pictures
+        assert pipeline.real_pictures().known is known
+    evaluation = Evaluation(pipeline.model, replace(pipeline.real_pictures(), trained=None), quick())
+    assert evaluation.available() == WITHOUT_TRUTH
+    with pytest.raises(UserError, match="what this run was trained on is not known"):
+        evaluation.measure("pictures")
+    with pytest.raises(UserError, match="of this run are not known"):
+        evaluation.measure("pose")
+    assert pipeline.real_pictures(run.parent).known
 
 
 def test_torn_results_are_not_replaced(run):
