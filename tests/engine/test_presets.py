@@ -146,4 +146,5 @@ def replace_data(template: Any, path: str) -> Any:
     config = copy.deepcopy(template)
     parent, _, name = path.rpartition(".")
     setattr(read_path(config, parent) if parent else config, name, Path("pictures"))
+    config.note_pictures()
     return config
