@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan3d_ns.models.gan_model import GanModel
+from gan3d_ns.models.generator import RenderOutput
 
 
 class Rendered(NamedTuple):
@@ -63,15 +64,20 @@ def render_views(
     """
     generator = model.generator if raw_weights else model.generator_ema
     chunk = model.config.eval_num_rays_per_chunk
-    square = (1, resolution, resolution)
     for index in range(len(views)):
         view = views[index : index + 1]
         styles = generator.styles(view.latents.to(model.device), truncation)
         radii = None if view.radii is None else view.radii.to(model.device)
         rays = model.pose_prior.rays(view.poses.to(model.device), resolution, radii)
         parts = [generator.render(styles, rays[:, start : start + chunk]) for start in range(0, resolution**2, chunk)]
-        yield Rendered(
-            rgb=torch.cat([part.rgb for part in parts], dim=1).reshape(*square, 3).permute(0, 3, 1, 2).clamp(0.0, 1.0),
-            surface_depth=torch.cat([part.surface_depth for part in parts], dim=1).reshape(square),
-            hit=torch.cat([part.hit for part in parts], dim=1).reshape(square),
-        )
+        yield as_pictures(parts, 1, resolution)
+
+
+def as_pictures(parts: Sequence[RenderOutput], num_views: int, resolution: int) -> Rendered:
+    """The pictures that rendered rays of shape (view, ray) make up, part after part, row by row from the top left."""
+    square = (num_views, resolution, resolution)
+    return Rendered(
+        rgb=torch.cat([part.rgb for part in parts], dim=1).reshape(*square, 3).permute(0, 3, 1, 2).clamp(0.0, 1.0),
+        surface_depth=torch.cat([part.surface_depth for part in parts], dim=1).reshape(square),
+        hit=torch.cat([part.hit for part in parts], dim=1).reshape(square),
+    )

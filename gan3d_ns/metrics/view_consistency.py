@@ -13,7 +13,7 @@ from torch.nn.functional import grid_sample, max_pool2d
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.cameras.projection import projected
 from gan3d_ns.fields.base_field import Styles
-from gan3d_ns.metrics.generated_views import Rendered
+from gan3d_ns.metrics.generated_views import Rendered, as_pictures
 from gan3d_ns.models.generator import Generator
 
 TOLERANCE_PIXELS = 2.0
@@ -141,10 +141,4 @@ def rendered(
     generator: Generator, styles: Styles, pose_prior: PosePrior, poses: Float[Tensor, "view 2"], resolution: int
 ) -> Rendered:
     """One picture of each object, without jitter."""
-    output = generator.render(styles, pose_prior.rays(poses, resolution))
-    square = (len(poses), resolution, resolution)
-    return Rendered(
-        rgb=output.rgb.reshape(*square, 3).permute(0, 3, 1, 2).clamp(0.0, 1.0),
-        surface_depth=output.surface_depth.reshape(square),
-        hit=output.hit.reshape(square),
-    )
+    return as_pictures([generator.render(styles, pose_prior.rays(poses, resolution))], len(poses), resolution)
