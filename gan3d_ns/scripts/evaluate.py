@@ -259,5 +259,4 @@ def write_comparison(measured: "List[Measured]", folder: Path, plot_metric: Opti
         write_atomically(folder / name, content)
     # Last, because it may refuse: the tables are there then.
     write_atomically(folder / "quality.png", quality_plot(measured, plot_metric))
-    contents["quality.png"] = b""
-    return [folder / name for name in contents]
+    return [folder / name for name in (*contents, "quality.png")]
