@@ -22,8 +22,18 @@ class GiraffeRendererConfig(NeuralRendererConfig):
     """Sizes of the renderer."""
 
     _target: Type = field(default_factory=lambda: GiraffeRenderer)
+    """target class to instantiate"""
+    feature_dim: int = 128
+    """Channels of the field's features."""
+    ray_side: int = 16
+    """Rays along each side of a picture; each becomes resolution / ray_side pixels a side."""
+    resolution: int = 64
+    """Side of the largest pictures, in pixels: ray_side times a power of two."""
     min_channels: int = 32
     """Channels halve with each doubling, down to this."""
+    aligned: bool = True
+    """Rays stand at the middle of the pixels that their feature becomes, so that geometry lies over the picture. As
+    published they span the frame up to its borders."""
 
 
 class GiraffeRenderer(NeuralRenderer):
@@ -38,10 +48,10 @@ class GiraffeRenderer(NeuralRenderer):
     """
 
     def __init__(self, config: GiraffeRendererConfig) -> None:
-        super().__init__(config)
-        num_blocks = int(self.doublings)
+        super().__init__(config.feature_dim, config.ray_side, config.resolution, config.aligned)
+        self.config = config
         channels = [config.feature_dim]
-        for _ in range(num_blocks):
+        for _ in range(self.most_doublings):
             channels.append(max(config.min_channels, channels[-1] // 2))
         self.blocks = nn.ModuleList(
             nn.Conv2d(wide, narrow, 3, padding=1) for wide, narrow in itertools.pairwise(channels)
@@ -49,8 +59,8 @@ class GiraffeRenderer(NeuralRenderer):
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in channels)
 
     def forward(
-        self, features: Float[Tensor, "batch channel row column"], styles: Any, jitter: Optional[torch.Generator] = None
-    ) -> Float[Tensor, "batch 3 rows columns"]:
+        self, features: Float[Tensor, "view channel row column"], styles: Any, jitter: Optional[torch.Generator] = None
+    ) -> Float[Tensor, "view 3 rows columns"]:
         """The picture in [0, 1]; ``styles`` and ``jitter`` have no say in it."""
         rgb = self.to_rgb[0](features)
         for index in range(int(self.doublings)):
@@ -58,7 +68,7 @@ class GiraffeRenderer(NeuralRenderer):
             rgb = doubled_colours(rgb) + self.share_of(index) * self.to_rgb[index + 1](features)
         return torch.sigmoid(rgb)
 
-    def ray_colours(self, features: Float[Tensor, "batch ray channel"], styles: Any) -> Float[Tensor, "batch ray 3"]:
+    def ray_colours(self, features: Float[Tensor, "view ray channel"], styles: Any) -> Float[Tensor, "view ray 3"]:
         """The colour in [0, 1] of a picture that shows a ray's feature everywhere, away from its borders.
 
         There every tap of a kernel sees the same, so that a convolution is a product with its summed kernel.

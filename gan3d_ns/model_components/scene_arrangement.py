@@ -88,7 +88,9 @@ def joined(field: CompositeField, styles: CompositeStyles, other: CompositeStyle
         fixed = styles.translations[:, :, None].expand(-1, -1, tries.shape[2], -1)
         places["translations"] = first_free(torch.cat((fixed, tries), dim=1), places["scales"], padding)
     names = (*SHAPE_ENTRIES, "feature")
-    things = {name: torch.cat((getattr(styles.objects, name), getattr(other.objects, name)[:, :1]), 1) for name in names}
+    things = {
+        name: torch.cat((getattr(styles.objects, name), getattr(other.objects, name)[:, :1]), 1) for name in names
+    }
     return replace(styles, **places, objects=DecoderStyles(**things))
 
 
