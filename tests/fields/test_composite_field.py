@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from giraffe_release import RECORDED, recorded_field, recorded_latents
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -16,21 +17,6 @@ from gan3d_ns.fields.giraffe_decoder import GiraffeDecoderConfig
 from gan3d_ns.fields.placement import PlacementConfig, first_free, in_box, number_of_objects, turned, uniforms_of
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
-RECORDED = CompositeFieldConfig(
-    num_objects=2,
-    objects=GiraffeDecoderConfig(shape_dim=16, appearance_dim=16, hidden_dim=24),
-    background=GiraffeDecoderConfig(
-        shape_dim=8, appearance_dim=8, hidden_dim=16, num_layers=4, skip_layers=(), input_scale=12.0
-    ),
-    feature_dim=16,
-    placement=PlacementConfig(
-        smallest_scale=(0.3, 0.25, 0.2),
-        largest_scale=(0.6, 0.5, 0.4),
-        lowest_translation=(-0.6, -0.5, -0.1),
-        highest_translation=(0.6, 0.5, 0.2),
-        background_turns=(0.0, 0.25),
-    ),
-)
 SMALL = replace(
     RECORDED,
     objects=GiraffeDecoderConfig(
@@ -41,31 +27,6 @@ SMALL = replace(
     ),
     feature_dim=5,
 )
-
-
-def recorded_field(load_fixture, **changes) -> CompositeField:
-    field = CompositeField(replace(RECORDED, **changes))
-    arrays = load_fixture("giraffe_generator_weights")
-    weights = {name.removeprefix("weights/"): value for name, value in arrays.items()}
-    field.load_authors_weights({name: value for name, value in weights.items() if "renderer" not in name})
-    return field
-
-
-def recorded_latents(load_fixture) -> Tensor:
-    """The recorded codes of four scenes, at the recorded places."""
-    codes, places = load_fixture("giraffe_field"), load_fixture("giraffe_composition")
-    each = torch.cat((places["value_scale"][:, :1], places["value_rotation"][:, None], places["value_translation"]), 1)
-    uniforms = torch.cat((each.flatten(), torch.tensor([0.5, 0.3]))).expand(4, -1)
-    return torch.cat(
-        (
-            codes["z_shape_obj"].flatten(1),
-            codes["z_shape_bg"],
-            codes["z_app_obj"].flatten(1),
-            codes["z_app_bg"],
-            torch.special.ndtri(uniforms),
-        ),
-        dim=1,
-    )
 
 
 def to_world(field: CompositeField, vectors: Tensor) -> Tensor:
