@@ -53,7 +53,7 @@ class FeatureVolumeFieldConfig(InstantiateConfig):
     """Spread of the volume's first constant around 1; 0 as released. More of it lets short trainings tell places
     apart from the start."""
     network: Literal["modulated", "film-siren"] = "modulated"
-    """modulated: StyleGAN2's layers (released code). film-siren: sine layers that the code scales and shifts (paper)."""
+    """modulated: the layers of StyleGAN2 (released code). film-siren: sine layers that the code scales (paper)."""
     hidden_dim: int = 256
     """Width of the layers."""
     num_layers: int = 4
@@ -263,7 +263,7 @@ class FeatureVolumeField(GenerativeField):
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: FeatureVolumeStyles
     ) -> Float[Tensor, "batch points 3"]:
-        """As the base class; while gradients are recorded, by differences over half a voxel: see the tri-plane field."""
+        """As the base class; while gradients are recorded, by differences over half a voxel, as the tri-plane field."""
         if self.volume is None or not torch.is_grad_enabled():
             return super().logit_gradient(positions, styles)
         low, high = self.box
