@@ -58,6 +58,14 @@ class StyleRendererConfig(NeuralRendererConfig):
             )
 
 
+class NoisyLayer(EqualisedModulatedLinear):
+    """A styled layer that also adds spatial noise, of a strength that is learnt from 0."""
+
+    def __init__(self, in_features: int, out_features: int, code_dim: int, rate: float) -> None:
+        super().__init__(in_features, out_features, code_dim, rate=rate)
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+
+
 class StyleStage(nn.Module):
     """One doubling: two styled layers, the first before the doubling, and the colours that they add.
 
@@ -66,10 +74,9 @@ class StyleStage(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, code_dim: int, rate: float) -> None:
         super().__init__()
-        self.first = EqualisedModulatedLinear(in_channels, out_channels, code_dim, rate=rate)
-        self.second = EqualisedModulatedLinear(out_channels, out_channels, code_dim, rate=rate)
+        self.first = NoisyLayer(in_channels, out_channels, code_dim, rate)
+        self.second = NoisyLayer(out_channels, out_channels, code_dim, rate)
         self.colour = EqualisedModulatedLinear(out_channels, COLOURS, code_dim, demodulate=False, rate=rate)
-        self.noise_strengths = nn.Parameter(torch.zeros(2))
 
 
 class StyleRenderer(NeuralRenderer):
@@ -137,8 +144,8 @@ class StyleRenderer(NeuralRenderer):
         for index in range(int(self.doublings)):
             stage: StyleStage = self.stages[index]  # pyright: ignore[reportAssignmentType]
             (first, first_bias), (second, second_bias), (third, bias) = self.stage_weights(stage, index, codes)
-            features = activated(fir_upsample2d(product(first, features)), first_bias, stage.noise_strengths[0])
-            features = activated(product(second, features), second_bias, stage.noise_strengths[1])
+            features = activated(fir_upsample2d(product(first, features)), first_bias, stage.first.noise_strength)
+            features = activated(product(second, features), second_bias, stage.second.noise_strength)
             before = colours
             colours = fir_upsample2d(colours) + product(third, features) + bias[..., None, None]
         if self.fading:
@@ -178,30 +185,27 @@ class StyleRenderer(NeuralRenderer):
     def load_authors_weights(self, state: Dict[str, Tensor]) -> None:
         """Loads what belongs to the renderer from a generator state dict of the release, strictly.
 
-        The release's level of detail sets how far it has grown. Its stored noise is left out: pictures here have fresh
-        noise while training and none afterwards.
+        The release's level of detail, where it is there, says how far it has grown. Its stored noise is left out:
+        pictures here have fresh noise while training and none afterwards.
 
         Raises:
             RuntimeError: names or shapes do not fit this renderer.
         """
-        theirs = {name.removeprefix("synthesis."): value for name, value in state.items() if "synthesis." in name}
-        halvings = float(theirs["lod"])
+        halvings = float(state.get("synthesis.lod", torch.zeros(())))
         self.doublings.fill_(self.most_doublings - math.floor(halvings))
         self.fade.fill_(1.0 - (halvings - math.floor(halvings)))
-        ours: Dict[str, Tensor] = {"doublings": self.doublings, "fade": self.fade}
-        for name, value in theirs.items():
-            if name.startswith("output0."):
-                ours[name.replace("output0.", "base.")] = value.flatten(1) if value.ndim == 4 else value
-                continue
-            part, _, entry = name.partition(".")
-            if entry in ("", "noise", "filter", "noise_strength"):
-                continue
-            number = int(part.lstrip("layeroutp"))
-            stage, layer = number - 1, "colour"
-            if part.startswith("layer"):
-                stage, layer = (number - 1) // 2, "first" if number % 2 else "second"
-            ours[f"stages.{stage}.{layer}.{entry}"] = value.flatten(1) if value.ndim == 4 else value
-        for index in range(self.most_doublings):
-            strengths = [theirs[f"layer{2 * index + order}.noise_strength"] for order in (1, 2)]
-            ours[f"stages.{index}.noise_strengths"] = torch.stack(strengths)
-        self.load_state_dict(ours)
+        named = {translate_synthesis_name(name): tensor for name, tensor in state.items()}
+        # 1x1 convolutions are matrices here.
+        ours = {name: value[:, :, 0, 0] if value.ndim == 4 else value for name, value in named.items() if name}
+        self.load_state_dict({"doublings": self.doublings, "fade": self.fade, **ours})
+
+
+def translate_synthesis_name(name: str) -> Optional[str]:
+    """Our parameter name for one of the release's renderer; None for what is no parameter of it."""
+    part, _, entry = name.removeprefix("synthesis.").partition(".")
+    kind, number = part.rstrip("0123456789"), part.lstrip("abcdefghijklmnopqrstuvwxyz")
+    if not name.startswith("synthesis.") or not number or entry in ("noise", "filter"):
+        return None
+    if kind == "output":
+        return f"base.{entry}" if number == "0" else f"stages.{int(number) - 1}.colour.{entry}"
+    return f"stages.{(int(number) - 1) // 2}.{'first' if int(number) % 2 else 'second'}.{entry}"

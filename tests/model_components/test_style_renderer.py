@@ -34,7 +34,7 @@ def small_renderer(**changes) -> StyleRenderer:
         for stage in renderer.stages:
             for layer in (stage.first, stage.second, stage.colour):
                 layer.bias.normal_()
-            stage.noise_strengths.fill_(0.5)
+            stage.first.noise_strength.fill_(0.5)
     return renderer
 
 
