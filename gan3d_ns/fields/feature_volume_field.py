@@ -143,7 +143,7 @@ class FeatureVolumeField(GenerativeField):
         self.config = config
         self.latent_dim, self.code_dim = config.latent_dim, config.code_dim
         self.feature_dim = config.feature_dim
-        self.renderer_layers = renderer_layers
+        self.renderer_layers = renderer_layers if config.feature_dim else ()
         self.start_shape: Optional[StartShape] = None
         low, high = config.box_low, config.box_high
         if config.start_shape:

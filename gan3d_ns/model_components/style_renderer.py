@@ -57,6 +57,18 @@ class StyleRendererConfig(NeuralRendererConfig):
                 f"fewer than 3 channels; raise it to {COLOURS * self.resolution} at least."
             )
 
+    @property
+    def sides(self) -> "tuple[int, ...]":
+        """Sides of the pictures after each stage, in pixels."""
+        count = (self.resolution // max(self.ray_side, 1)).bit_length() - 1
+        return tuple(self.ray_side * 2 ** (index + 1) for index in range(count))
+
+    @property
+    def style_layers(self) -> "tuple[str, ...]":
+        """Two layers a stage and, behind them all, the picture's colours."""
+        layers = (f"{side}x{side} {name}" for side in self.sides for name in ("first", "second"))
+        return (*layers, "picture") if self.sides else ()
+
 
 class NoisyLayer(EqualisedModulatedLinear):
     """A styled layer that also adds spatial noise, of a strength that is learnt from 0."""
@@ -90,8 +102,7 @@ class StyleRenderer(NeuralRenderer):
     def __init__(self, config: StyleRendererConfig) -> None:
         super().__init__(config.feature_dim, config.ray_side, config.resolution, config.aligned)
         self.config = config
-        sides = [config.ray_side * 2 ** (index + 1) for index in range(self.most_doublings)]
-        widths = [min(config.max_channels, config.channels_times_side // side) for side in sides]
+        widths = [min(config.max_channels, config.channels_times_side // side) for side in config.sides]
         self.base: Optional[EqualisedLinear] = None
         if config.base_rgb == "layer":
             self.base = EqualisedLinear(config.feature_dim, COLOURS, rate=config.rate)
@@ -99,8 +110,7 @@ class StyleRenderer(NeuralRenderer):
             StyleStage(fan_in, width, config.code_dim, config.rate)
             for fan_in, width in zip([config.feature_dim, *widths], widths, strict=False)
         )
-        layers = (f"{side}x{side} {name}" for side in sides for name in ("first", "second"))
-        self.style_layers = (*layers, "picture") if sides else ()
+        self.style_layers = config.style_layers
 
     def base_colours(self, features: Float[Tensor, "view ray channel"]) -> Float[Tensor, "view ray 3"]:
         """The picture before any stage, in [-1, 1]."""

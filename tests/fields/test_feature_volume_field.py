@@ -121,6 +121,7 @@ def test_without_a_renderer_points_have_colours() -> None:
     assert colours.shape == (2, 40, 3)
     assert (colours > 0).all()
     assert (colours < 1).all()
+    assert len(field.style_layers) == 4
 
 
 def test_the_start_shape_holds_until_geometry_is_released() -> None:
