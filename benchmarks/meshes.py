@@ -60,7 +60,7 @@ class _RunningExtraction:
         level = model.shown_generator.geometry.level
         styles = model.styles_of(LatentSelection(seed=extraction.seed, truncation=TRUNCATION))
         coverage = ViewCoverage(model.pose_prior, device=model.device)
-        self.surface = SeenObject(model.shown_generator.field, styles, coverage, level)
+        self.surface = SeenObject(model.shown_generator, styles, coverage, level)
         self.settings = MeshExtractionConfig(resolution=extraction.resolution, level=level)
         if extraction.dense:
             self.settings.coarse_resolution = extraction.resolution

@@ -22,7 +22,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
     from gan3d_ns.model_components import losses
     from gan3d_ns.model_components.ray_samplers import spread_evenly
     from gan3d_ns.model_components.surface import SurfaceHits
-    from gan3d_ns.pipelines.step import images_of
+    from gan3d_ns.pipelines.step import shown_as
 
     pipeline, config = trainer.pipeline, trainer.config
     plan = replace(trainer.plan(step), penalise=True)
@@ -38,8 +38,9 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
         assert rays.nears is not None and rays.fars is not None
         distances = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], num_samples)
         misses = SurfaceHits(distances[..., 0], torch.zeros_like(distances[..., 0], dtype=torch.bool))
-        output = generator.composite(generator.styles(latents), rays, distances, misses)
-        return images_of(output.rgb, plan.resolution), poses, output
+        styles = generator.styles(latents)
+        output = generator.composite(styles, rays, distances, misses)
+        return shown_as(generator.pictures(output, styles)), poses, output
 
     trainer.optimizers.zero_grad_all()
     pipeline.discriminator.requires_grad_(True)

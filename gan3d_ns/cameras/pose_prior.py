@@ -19,10 +19,13 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 
 POLE_MARGIN = 1e-5
 """Radians (and fraction of the sphere's area) that sampled poses keep from the poles, where "up" is undefined."""
+SMALLEST_NEAR = 1e-3
+"""World units that rays keep from their camera."""
 TRUNCATION = 2.0
 """Half width of the truncated Gaussian, in standard deviations."""
 
@@ -109,26 +112,6 @@ def look_at_origin(positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
     return torch.stack([right, up, backward, positions], dim=-1)
 
 
-def pixel_directions(
-    resolution: int, fov_deg: float, device: Union[torch.device, str] = "cpu", margin: int = 0
-) -> Float[Tensor, "rows columns 3"]:
-    """Unit directions in the camera frame of a square pixel grid, row 0 on top.
-
-    The grid is GOF's: linspace(-1, 1, resolution) includes the end points, at depth 1 / tan(fov / 2).
-
-    Args:
-        resolution: pixels a side; the grid is that of this resolution also where there is a margin.
-        fov_deg: field of view between the first and the last pixel centre.
-        device: where the result lives.
-        margin: extra pixels after the last row and column, for differences between neighbours.
-    """
-    half = (resolution - 1) / 2
-    offsets = (torch.arange(resolution + margin, device=device, dtype=torch.float32) - half) / half
-    offsets = offsets * math.tan(math.radians(fov_deg) / 2)
-    right, down = torch.meshgrid(offsets, offsets, indexing="xy")
-    return torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
-
-
 class PosePrior:
     """Samples poses and turns poses into cameras and rays.
 
@@ -204,6 +187,13 @@ class PosePrior:
         uniforms = 2.0 * torch.rand(num, generator=generator, device=draw_device) - 1.0
         return (self.config.radius + self.config.radius_spread * uniforms).to(device)
 
+    def sample_viewpoints(
+        self, num: int, generator: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
+    ) -> Viewpoints:
+        """Random cameras: :meth:`sample`, then :meth:`sample_radii`."""
+        poses = self.sample(num, generator, device)
+        return Viewpoints(poses, self.sample_radii(num, generator, device))
+
     def camera_to_world(self, poses: Float[Tensor, "num 2"]) -> Float[Tensor, "num 3 4"]:
         """Camera-to-world matrices, columns (right, up, backward, position), at this prior's radius."""
         return poses_to_camera_to_world(poses, self.config.radius)
@@ -223,60 +213,80 @@ class PosePrior:
             camera_type=CameraType.PERSPECTIVE,
         )
 
-    def rays(
-        self, poses: Float[Tensor, "num 2"], resolution: int, radii: Optional[Float[Tensor, "num"]] = None
-    ) -> RayBundle:
+    def rays(self, poses: Float[Tensor, "num 2"], resolution: int) -> RayBundle:
         """One ray for each pixel, as a bundle of shape (num, resolution**2), row by row from the top left.
 
         Equal to `cameras(...).generate_rays(...)`, without the cost of a Cameras object. Directions have unit length;
-        pixel_area, nears and fars are filled. Gradients reach the poses. ``radii`` are those of :meth:`sample_radii`;
-        without them all cameras stand at the prior's radius.
+        pixel_area, nears and fars are filled. Gradients reach the poses.
         """
-        _validate_resolution(resolution)
-        grid = pixel_directions(resolution, self.config.fov_deg, poses.device, margin=1).to(poses.dtype)
-        # Rotations keep lengths, so the pixel areas are those in the camera frame, for every pose.
-        inner = grid[:-1, :-1]
-        pixel_area = (grid[:-1, 1:] - inner).norm(dim=-1) * (grid[1:, :-1] - inner).norm(dim=-1)
-        return self._bundle(poses, inner.reshape(1, -1, 3), pixel_area.reshape(1, -1, 1), radii)
+        return self.viewpoint_rays(Viewpoints(poses), resolution)
 
-    def rays_at(
-        self,
-        poses: Float[Tensor, "num 2"],
-        coordinates: Float[Tensor, "num ray 2"],
-        radii: Optional[Float[Tensor, "num"]] = None,
-    ) -> RayBundle:
+    def viewpoint_rays(self, viewpoints: Viewpoints, resolution: int) -> RayBundle:
+        """As :meth:`rays`, for cameras that may differ in distance and field of view. Gradients reach all of these."""
+        _validate_resolution(resolution)
+        half = (resolution - 1) / 2
+        # A row and a column more than the picture has, for differences between neighbours.
+        offsets = (torch.arange(resolution + 1, device=viewpoints.poses.device, dtype=torch.float32) - half) / half
+        right, down = torch.meshgrid(offsets, offsets, indexing="xy")
+        grid = self._directions(viewpoints, torch.stack((right, down), dim=-1)[None]).to(viewpoints.poses.dtype)
+        # Rotations keep lengths, so the pixel areas are those in the camera frame, for every pose.
+        inner = grid[:, :-1, :-1]
+        pixel_area = (grid[:, :-1, 1:] - inner).norm(dim=-1) * (grid[:, 1:, :-1] - inner).norm(dim=-1)
+        return self._bundle(viewpoints, inner.flatten(1, 2), pixel_area.flatten(1, 2)[..., None])
+
+    def rays_at(self, poses: Float[Tensor, "num 2"], coordinates: Float[Tensor, "num ray 2"]) -> RayBundle:
+        """See :meth:`viewpoint_rays_at`."""
+        return self.viewpoint_rays_at(Viewpoints(poses), coordinates)
+
+    def viewpoint_rays_at(self, viewpoints: Viewpoints, coordinates: Float[Tensor, "views ray 2"]) -> RayBundle:
         """Rays through given points of each frame, which spans [-1, 1] to the right and down, borders as in `rays`.
 
-        The pixel area is each ray's equal share of the rectangle that they span.
+        The pixel area is each ray's equal share of the rectangle that they span. The points may be one list for all.
         """
+        local = self._directions(viewpoints, coordinates)
+        # What is spanned in tangents, on the plane at distance 1.
+        reach = coordinates.amax(dim=1) - coordinates.amin(dim=1)
+        spread = (reach * self._tangents(viewpoints)).prod(dim=-1) / coordinates.shape[1]
+        return self._bundle(viewpoints, local, spread[:, None, None].expand(-1, coordinates.shape[1], 1))
+
+    def _tangents(self, viewpoints: Viewpoints) -> Float[Tensor, "views 2"]:
+        """Tangents of half the field of view, to the right and down, of each camera or once for all."""
+        if viewpoints.tangents is not None:
+            return viewpoints.tangents
         half = math.tan(math.radians(self.config.fov_deg) / 2)
-        right, down = (half * coordinates).unbind(-1)
-        local = torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
-        spread = (coordinates.amax(dim=1) - coordinates.amin(dim=1)).prod(dim=-1) * half**2 / coordinates.shape[1]
-        return self._bundle(poses, local, spread[:, None, None].expand(*coordinates.shape[:2], 1), radii)
+        return torch.full((1, 2), half, device=viewpoints.poses.device)
+
+    def _directions(
+        self, viewpoints: Viewpoints, coordinates: Float[Tensor, "lists *point 2"]
+    ) -> Float[Tensor, "views *point 3"]:
+        """Unit directions in the camera frame through points of the frame, one list for all cameras or one for each."""
+        tangents = self._tangents(viewpoints)
+        right, down = (coordinates * tangents.unflatten(1, (*[1] * (coordinates.dim() - 2), 2))).unbind(-1)
+        return torch.nn.functional.normalize(torch.stack([right, -down, -torch.ones_like(right)], dim=-1), dim=-1)
 
     def _bundle(
         self,
-        poses: Float[Tensor, "num 2"],
+        viewpoints: Viewpoints,
         local: Float[Tensor, "views ray 3"],
-        pixel_area: Float[Tensor, "views ray 1"],
-        radii: Optional[Float[Tensor, "num"]] = None,
+        pixel_area: Float[Tensor, "areas ray 1"],
     ) -> RayBundle:
         """Rays in the world for unit directions in the camera frame, of one view for all poses or of one for each."""
-        config, camera_to_world = self.config, self.camera_to_world(poses)
+        config, poses, radii = self.config, viewpoints.poses, viewpoints.radii
+        camera_to_world = self.camera_to_world(poses)
         if radii is None:
             radii = torch.full_like(poses[:, 0], config.radius)
         directions = local @ camera_to_world[:, :, :3].transpose(1, 2)
         positions = radii[:, None] * camera_to_world[:, :, 2]
         origins = positions[:, None].expand_as(directions)
         ones = torch.ones_like(directions[..., :1])
-        closer = (config.largest_radius - radii)[:, None, None]
-        stretch = 1.0 / -local[..., 2:] if config.planar_depth else ones
+        # Sample distances are not what a camera is learnt by.
+        closer = (config.largest_radius - radii.detach())[:, None, None]
+        stretch = 1.0 / -local.detach()[..., 2:] if config.planar_depth else ones
         return RayBundle(
             origins=origins,
             directions=directions,
             pixel_area=pixel_area.expand_as(ones),
-            nears=(config.near - closer) * stretch * ones,
+            nears=(config.near - closer).clamp(min=SMALLEST_NEAR) * stretch * ones,
             fars=(config.far - closer) * stretch * ones,
         )
 
@@ -335,6 +345,16 @@ POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
     # The built-in procedural collection: all around, from just above the horizon to high above.
     "procedural": PosePriorConfig(
         distribution="uniform", yaw_spread_deg=180.0, elevation_mean_deg=30.0, elevation_spread_deg=25.0
+    ),
+    # The built-in collection of scenes: objects move, cameras hardly; the range holds the objects and the plane around.
+    "scenes": PosePriorConfig(
+        distribution="uniform",
+        yaw_spread_deg=15.0,
+        elevation_mean_deg=30.0,
+        elevation_spread_deg=4.0,
+        fov_deg=37.0,
+        near=0.5,
+        far=1.9,
     ),
 }
 """Published pose laws by name of the collection; each entry says where its numbers come from."""

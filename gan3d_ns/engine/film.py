@@ -80,7 +80,7 @@ def journey(
 
 def filming_fov_deg(model: GanModel) -> float:
     """The field of view of the training pictures; with some air where objects turn all around before nothing."""
-    prior = model.config.pose_prior
+    prior = model.pose_prior.config
     air = AIR if view_range(prior).all_around else 1.0
     return math.degrees(2.0 * math.atan(air * math.tan(math.radians(prior.fov_deg) / 2.0)))
 
@@ -93,7 +93,7 @@ def film(
     What belongs to an object (styles, lattice) is made once for all frames that show it one after the other, and
     whether a lattice is made at all is decided by all of them together: an object looks the same in all its frames.
     """
-    prior = PosePrior(replace(model.config.pose_prior, fov_deg=fov_deg))
+    prior = PosePrior(replace(model.pose_prior.config, fov_deg=fov_deg))
     cameras = prior.cameras(poses.to(model.device), screen.resolution)
     background = round(255 * model.generator_ema.background_grey)
     stages = [Stage(model, reel, screen.resolution) for reel in reels]
@@ -102,7 +102,7 @@ def film(
         for cell, stage in enumerate(stages):
             view = stage.view(index, cameras[index : index + 1], screen.what)
             for position, kind in enumerate(screen.what):
-                pixels = picture(view, model.config.pose_prior, kind)[0].clamp(0.0, 1.0) * 255.0
+                pixels = picture(view, model.pose_prior.config, kind)[0].clamp(0.0, 1.0) * 255.0
                 frame[screen.place(cell, position)] = pixels.round().to(torch.uint8).cpu().numpy()
         yield frame
 

@@ -28,6 +28,7 @@ from gan3d_ns.engine.checkpoint_files import (
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
+from gan3d_ns.engine.next_steps import next_steps
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
@@ -187,6 +188,7 @@ class GanTrainer(Trainer):
         pipeline.set_window(plan.window_half_width)
         pipeline.set_density_noise(plan.density_noise)
         pipeline.release_geometry(plan.geometry_release)
+        pipeline.grow_to(plan.resolution, plan.fade)
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
         real = pipeline.real_batch(plan, randomness)
@@ -201,7 +203,7 @@ class GanTrainer(Trainer):
                 rendered = [
                     pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
                 ]
-            shown = Pictures(torch.cat([fakes.images for fakes in rendered]), draw)
+            shown = Pictures.of(rendered, draw)
             discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
         self.descend(discriminator_terms, ["discriminator"], step)
 
@@ -312,7 +314,7 @@ class GanTrainer(Trainer):
             CONSOLE.print(f"[bold red]the sample panel of step {step}: {error}.", soft_wrap=True)
         if writer.is_initialized():
             writer.put_image(name="Samples", image=image, step=step)
-        self.health.after_panel(step, image, health, PANEL_YAWS, front_row(model.config.pose_prior, PANEL_YAWS))
+        self.health.after_panel(step, image, health, PANEL_YAWS, front_row(model.pose_prior.config, PANEL_YAWS))
         return path, health
 
     def update_truncation_centre(self) -> None:
@@ -429,21 +431,7 @@ class GanTrainer(Trainer):
     def print_next_steps(self) -> None:
         """What was made, and the commands that continue from here."""
         panel, health = self.write_panel(self.step)
-        run = self.base_dir / "config.yml"
-        resume = f"ns-train {self.config.method_name} --load-dir {self.checkpoint_dir}"
-        if self.config.pictures is not None:
-            resume += f" --data {self.config.pictures}"
-        if self.config.preset != "auto":
-            resume += f" --preset {self.config.preset}"
+        lines = next_steps(self.config, panel, health, self.best.next_steps(self.step))
         CONSOLE.rule("What next")
-        lines = (
-            f"Samples:      {panel}  (surface on {health.hit_rate:.0%} of the rays)",
-            f"View it:      ns-viewer --load-config {run}",
-            f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
-            f"More samples: gan3d sample --load-config {run}",
-            f"Measure it:   gan3d eval --load-config {run}",
-            f"Train on:     {resume}   (and the other flags that you gave)",
-            *self.best.next_steps(self.step),
-        )
         # Soft-wrapped: a command that the console breaks in two cannot be copied.
         CONSOLE.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)

@@ -168,7 +168,7 @@ class HealthMonitor:
 
     def judge(self, step: int) -> None:
         """Raises and drops alarms; new ones go to the terminal."""
-        prior = self.pipeline.model.config.pose_prior
+        prior = self.pipeline.model.pose_prior.config
         self.alarms = alarms(list(self.windows), self.looks, prior.far - prior.near)
         active = {alarm.name for alarm in self.alarms}
         if writer.is_initialized():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePriorConfig, poses_from_degrees
 from gan3d_ns.cameras.trajectories import view_range
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.metrics.geometry_health import GeometryHealth, geometry_health
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.models.gan_model import GanModel
@@ -58,10 +59,10 @@ def render_view(model: GanModel, seeds: list[int], truncation: float, yaw_deg: f
 @torch.no_grad()
 def render_selections(model: GanModel, selections: list[LatentSelection], yaw_deg: float, resolution: int) -> View:
     """The chosen objects from one yaw, at the prior's mean elevation."""
-    prior = model.config.pose_prior
+    prior = model.pose_prior.config
     pose = poses_from_degrees(torch.tensor([yaw_deg]), torch.tensor([prior.elevation_mean_deg])).to(model.device)
     all_rays, chunk = model.pose_prior.rays(pose, resolution), model.config.eval_num_rays_per_chunk
-    parts = []
+    parts, pictures = [], []
     for selection in selections:
         generator, styles = model.generator_of(selection), model.styles_of(selection)
         for start in range(0, resolution**2, chunk):
@@ -69,8 +70,12 @@ def render_selections(model: GanModel, selections: list[LatentSelection], yaw_de
             output = generator.render(styles, rays)
             normals = generator.surface_normals(styles, rays, output.surface_depth)
             parts.append((output.rgb, output.surface_depth, output.hit, normals))
+        finished = generator.finished(styles, model.pose_prior, Viewpoints(pose), resolution)
+        pictures.append(finished)
     square = (len(selections), resolution, resolution)
     rgb, depth, hit, normals = (torch.cat(column, dim=1) for column in zip(*parts, strict=True))
+    if all(finished is not None for finished in pictures):
+        rgb = torch.cat(pictures).permute(0, 2, 3, 1)
     return View(rgb.reshape(*square, 3), depth.reshape(square), hit.reshape(square), normals.reshape(*square, 3))
 
 
@@ -102,7 +107,7 @@ def sample_panel(
     model: GanModel, seeds: list[int], truncation: float, num_yaws: int, resolution: int
 ) -> tuple[Float[Tensor, "height width 3"], GeometryHealth]:
     """The panel (a column for each seed; rows of colour, depth and normals at each yaw) and the frontal health."""
-    prior = model.config.pose_prior
+    prior = model.pose_prior.config
     views = [render_view(model, seeds, truncation, yaw, resolution) for yaw in panel_yaws_deg(prior, num_yaws)]
     rows = [picture(view, prior, what) for what in KINDS for view in views]
     front = views[front_row(prior, num_yaws)]

@@ -62,7 +62,7 @@ class _ObjectMesher:
         generator, styles = model.generator_of(selection), model.styles_of(selection)
         level = generator.geometry.level if config.level is None else config.level
         coverage = ViewCoverage(model.pose_prior, device=model.device)
-        self.surface = SeenObject(generator.field, styles, coverage, level)
+        self.surface = SeenObject(generator, styles, coverage, level)
         self.extraction = MeshExtractionConfig(
             resolution=config.resolution, level=level, largest_only=config.largest_component
         )

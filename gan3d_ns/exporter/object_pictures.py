@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from gan3d_ns.cameras.pose_prior import PosePrior
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.latents import LatentSelection
 from gan3d_ns.model_components.occupancy_grids import LatentGrid, OccupancyGrid
@@ -107,6 +108,9 @@ class PicturedObject:
                 depth = torch.where(output.hit & (output.accumulation > MATTER_ACCUMULATION), depth, closed)
             columns.append((output.rgb, output.accumulation, depth))
         rgb, accumulation, depth = (torch.cat(column, dim=1)[0] for column in zip(*columns, strict=True))
+        finished = self.generator.finished(self.styles, self.prior, Viewpoints(pose), resolution)
+        if finished is not None:
+            rgb = finished[0].permute(1, 2, 0)
         if self.generator.background == "last-sample":
             accumulation = torch.ones_like(accumulation)
         square = (resolution, resolution)

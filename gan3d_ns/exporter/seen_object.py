@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gan3d_ns.cameras.view_coverage import ViewCoverage
 from gan3d_ns.exporter.mise import no_surface
-from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.base_field import Styles
+from gan3d_ns.models.generator import Generator
 
 WALL_SLOPE = 100.0
 """Logits per world unit with which the geometry falls beyond the border; the border itself lies where it lies."""
@@ -22,14 +23,15 @@ class SeenObject:
     that crosses the level on the border. Where matter reaches the border the mesh gets a wall.
 
     Args:
-        field: the family of objects.
+        generator: of the family of objects.
         styles: of one object.
         coverage: what the cameras of the prior saw.
         level: logit on the surface.
     """
 
-    def __init__(self, field: GenerativeField, styles: Styles, coverage: ViewCoverage, level: float) -> None:
-        self.field, self.styles, self.coverage, self.level = field, styles, coverage, level
+    def __init__(self, generator: Generator, styles: Styles, coverage: ViewCoverage, level: float) -> None:
+        self.generator, self.field = generator, generator.field
+        self.styles, self.coverage, self.level = styles, coverage, level
         self.lowest, self.highest = float("inf"), float("-inf")
 
     def field_logits(self, points: Float[Tensor, "point 3"]) -> Float[Tensor, "point"]:
@@ -70,7 +72,8 @@ class SeenObject:
         A mesh has one colour a point and a field may have one for each direction; this is the direction in which a
         picture would have shown the point. Fields without view dependence ignore it.
         """
-        return self.field(points[None], self.coverage.facing_directions(normals)[None], self.styles)[1][0]
+        directions = self.coverage.facing_directions(normals)[None]
+        return self.generator.rgb(self.field.colours(points[None], directions, self.styles), self.styles)[0]
 
     def require_surface(self) -> None:
         """Tells apart an object from a block of the walls alone.

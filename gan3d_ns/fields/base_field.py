@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
 NORMAL_EPSILON = 1e-7
@@ -51,6 +52,13 @@ class GenerativeField(nn.Module):
     code_dim: int
     latent_parts: Mapping[str, slice] = MappingProxyType({})
     """Where the latent separates what it decides: "shape" and "appearance"; empty where one code decides both."""
+    feature_dim: int | None = None
+    """Length of the features that :meth:`forward` gives in place of colours, where a neural renderer makes pictures of
+    them; None: colours."""
+    num_parts: int = 1
+    """Fields that are joined at each point; noise in training is drawn for each of them."""
+    has_backdrop: bool = False
+    """Whether rays show something of the field's own behind all matter."""
     half_sides: tuple[float, float, float] | None = None
     """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 
@@ -63,6 +71,12 @@ class GenerativeField(nn.Module):
     def mapping(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch code"]:
         """Latents ~ N(0, I) to codes, the space in which styles are averaged (truncation) and interpolated."""
 
+    def truncated(
+        self, codes: Float[Tensor, "batch code"], centre: Float[Tensor, "code"], amount: float
+    ) -> Float[Tensor, "batch code"]:
+        """centre + amount (codes - centre); fields whose codes also say where things stand leave those alone."""
+        return centre + amount * (codes - centre)
+
     @abstractmethod
     def condition(self, codes: Float[Tensor, "batch code"]) -> Any:
         """Codes to this field's :class:`Styles`: all the work that does not depend on the rays."""
@@ -71,6 +85,16 @@ class GenerativeField(nn.Module):
     def style_layers(self) -> tuple[str, ...]:
         """Names of the layers that codes steer, in the order of the network: each can take another object's code."""
         return ("all",)
+
+    @property
+    def appearance_layers(self) -> tuple[int, ...]:
+        """The ``style_layers`` that decide the appearance alone, where the latent itself does not separate it."""
+        return ()
+
+    @property
+    def separates_appearance(self) -> bool:
+        """Whether one object's shape can wear another one's appearance."""
+        return "appearance" in self.latent_parts or len(self.appearance_layers) > 0
 
     def condition_layers(self, codes: Float[Tensor, "layer batch code"]) -> Any:
         """Styles whose layers follow from a code each (style mixing, StyleGAN, section 3.1).
@@ -87,14 +111,37 @@ class GenerativeField(nn.Module):
     @abstractmethod
     def forward(
         self, positions: Float[Tensor, "batch points 3"], directions: Float[Tensor, "batch points 3"], styles: Any
-    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points 3"]]:
-        """Geometry and colour in [0, 1]; directions are unit vectors from the camera into the scene."""
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points channel"]]:
+        """Geometry, and colour in [0, 1] or features; directions are unit vectors from the camera into the scene."""
 
     def colours(
         self, positions: Float[Tensor, "batch points 3"], directions: Float[Tensor, "batch points 3"], styles: Any
-    ) -> Float[Tensor, "batch points 3"]:
-        """Colour alone, for points whose geometry is known; fields that can save work override it."""
+    ) -> Float[Tensor, "batch points channel"]:
+        """Colour or features alone, for points whose geometry is known; fields that can save work override it."""
         return self(positions, directions, styles)[1]
+
+    def noisy(
+        self,
+        positions: Float[Tensor, "batch points 3"],
+        directions: Float[Tensor, "batch points 3"],
+        styles: Any,
+        noise: Float[Tensor, "batch points part"],
+    ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch points channel"]]:
+        """As :meth:`forward`, with noise on the geometry of each part, as densities want it in training."""
+        values, colours = self(positions, directions, styles)
+        return values + noise[..., 0], colours
+
+    def backdrop(
+        self, rays: RayBundle, styles: Any, jitter: torch.Generator | None = None
+    ) -> Float[Tensor, "batch ray channel"]:
+        """What rays show that meet nothing, where the field :attr:`has_backdrop`.
+
+        Args:
+            rays: shape (batch, ray), one row for each of the styles.
+            styles: of the objects before it.
+            jitter: randomness of its samples in training.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing behind its matter")
 
     def logit_gradient(
         self, positions: Float[Tensor, "batch points 3"], styles: Any

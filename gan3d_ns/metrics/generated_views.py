@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -10,8 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gan3d_ns.cameras.pose_prior import PosePrior
+from gan3d_ns.cameras.viewpoints import Viewpoints
+from gan3d_ns.fields.base_field import Styles
+from gan3d_ns.model_components.neural_renderers import as_image
 from gan3d_ns.models.gan_model import GanModel
-from gan3d_ns.models.generator import RenderOutput
+from gan3d_ns.models.generator import Generator
 
 
 class Rendered(NamedTuple):
@@ -29,24 +33,26 @@ class Views:
     """What random views are drawn from; the same seed gives the same ones on every device."""
 
     latents: Float[Tensor, "view latent"]
-    poses: Float[Tensor, "view 2"]
-    """(pitch, yaw) in radians."""
-    radii: Optional[Float[Tensor, "view"]]
-    """Distances of the cameras where these differ."""
+    viewpoints: Viewpoints
+    """Their cameras."""
+
+    @property
+    def poses(self) -> Float[Tensor, "view 2"]:
+        """(pitch, yaw) in radians."""
+        return self.viewpoints.poses
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self.viewpoints)
 
     def __getitem__(self, part: slice) -> Views:
-        return Views(self.latents[part], self.poses[part], None if self.radii is None else self.radii[part])
+        return Views(self.latents[part], self.viewpoints[part])
 
 
 def draw_views(model: GanModel, count: int, seed: int) -> Views:
-    """Random latents and poses of the model's prior, on the CPU."""
+    """Random latents and cameras, of the model's prior or as its average has learnt them, on the CPU."""
     randomness = torch.Generator().manual_seed(seed)
     latents = torch.randn(count, model.generator.field.latent_dim, generator=randomness)
-    poses = model.pose_prior.sample(count, randomness)
-    return Views(latents, poses, model.pose_prior.sample_radii(count, randomness))
+    return Views(latents, model.sample_viewpoints(count, randomness))
 
 
 @torch.no_grad()
@@ -67,17 +73,35 @@ def render_views(
     for index in range(len(views)):
         view = views[index : index + 1]
         styles = generator.styles(view.latents.to(model.device), truncation)
-        radii = None if view.radii is None else view.radii.to(model.device)
-        rays = model.pose_prior.rays(view.poses.to(model.device), resolution, radii)
-        parts = [generator.render(styles, rays[:, start : start + chunk]) for start in range(0, resolution**2, chunk)]
-        yield as_pictures(parts, 1, resolution)
+        yield seen_by(generator, styles, model.pose_prior, view.viewpoints.to(model.device), resolution, chunk)
 
 
-def as_pictures(parts: Sequence[RenderOutput], num_views: int, resolution: int) -> Rendered:
-    """The pictures that rendered rays of shape (view, ray) make up, part after part, row by row from the top left."""
-    square = (num_views, resolution, resolution)
+@torch.no_grad()
+def seen_by(
+    generator: Generator,
+    styles: Styles,
+    prior: PosePrior,
+    viewpoints: Viewpoints,
+    resolution: int,
+    rays_at_once: Optional[int] = None,
+) -> Rendered:
+    """What cameras see of one object each, as the generator renders it without jitter.
+
+    Args:
+        generator: of any method.
+        styles: one object for each camera.
+        prior: the camera that the viewpoints leave open.
+        viewpoints: where the cameras stand.
+        resolution: side of the pictures in pixels.
+        rays_at_once: of each camera; bounds the memory.
+    """
+    rays, chunk = prior.viewpoint_rays(viewpoints, resolution), rays_at_once or resolution**2
+    parts = [generator.render(styles, rays[:, start : start + chunk]) for start in range(0, resolution**2, chunk)]
+    finished = generator.finished(styles, prior, viewpoints, resolution)
+    rgb = as_image(torch.cat([part.rgb for part in parts], dim=1), resolution) if finished is None else finished
+    square = (len(viewpoints), resolution, resolution)
     return Rendered(
-        rgb=torch.cat([part.rgb for part in parts], dim=1).reshape(*square, 3).permute(0, 3, 1, 2).clamp(0.0, 1.0),
+        rgb=rgb.clamp(0.0, 1.0),
         surface_depth=torch.cat([part.surface_depth for part in parts], dim=1).reshape(square),
         hit=torch.cat([part.hit for part in parts], dim=1).reshape(square),
     )

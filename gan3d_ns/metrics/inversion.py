@@ -29,8 +29,10 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.settings import InversionConfig
+from gan3d_ns.model_components.neural_renderers import resized
 from gan3d_ns.models.gan_model import GanModel
 from gan3d_ns.models.generator import Generator
 
@@ -106,6 +108,10 @@ class Search:
         self.generator: Generator = model.generator_ema
         self.prior = model.pose_prior
         self.settings = settings
+        renderer = self.generator.neural_renderer
+        if renderer is not None:
+            # Its pictures come as a whole and in one size only.
+            pictures = resized(pictures, renderer.side, renderer.side)
         self.side = pictures.shape[-1]
         self.poses = poses.to(model.device)
         self.targets = pictures.to(model.device).permute(0, 2, 3, 1)
@@ -147,8 +153,21 @@ class Search:
         yaw_offset: Float[Tensor, ""] | float,
     ) -> Float[Tensor, "picture row column 3"]:
         """Generated minus given colours at a lattice of pixels."""
-        rgb = self.colours(self.generator.field.condition_layers(codes), self.rays_at(pixels, yaw_offset))
+        styles = self.generator.field.condition_layers(codes)
+        if self.generator.neural_renderer is None:
+            rgb = self.colours(styles, self.rays_at(pixels, yaw_offset))
+        else:
+            rgb = self.finished_colours(styles, pixels, yaw_offset)
         return (rgb - self.targets_at(pixels)).unflatten(1, pixels.shape)
+
+    def finished_colours(
+        self, styles: Any, pixels: Tensor, yaw_offset: Float[Tensor, ""] | float
+    ) -> Float[Tensor, "picture pixel 3"]:
+        """The same by a neural renderer: one object for each picture, pictures as a whole."""
+        viewpoints = Viewpoints(turned(self.poses, yaw_offset))
+        output = self.generator.render(styles, self.generator.picture_rays(self.prior, viewpoints, self.side))
+        pictures = self.generator.pictures(output, styles).flatten(2).transpose(1, 2)
+        return pictures[:, pixels.flatten()]
 
     def every_layer(self, offsets: Float[Tensor, "free picture code"]) -> Float[Tensor, "layer picture code"]:
         """Codes of the offsets, which belong to one layer each or to all."""
@@ -175,7 +194,11 @@ class Search:
         smallest = self.errors(best, yaw_offset, step)
         for index, candidate in enumerate(candidates):
             # One object for all pictures: their rays in one row.
-            rgb = self.colours(styles[index : index + 1], rays).reshape(num_pictures, -1, 3)
+            if self.generator.neural_renderer is None:
+                rgb = self.colours(styles[index : index + 1], rays).reshape(num_pictures, -1, 3)
+            else:
+                same = torch.full((num_pictures,), index, device=codes.device)
+                rgb = self.finished_colours(styles[same], pixels, yaw_offset)
             errors = (rgb - self.targets_at(pixels)).abs().mean(dim=(1, 2))
             best = torch.where((errors < smallest)[:, None], candidate.expand_as(best), best)
             smallest = torch.minimum(errors, smallest)

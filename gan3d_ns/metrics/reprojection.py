@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_from_degrees
 from gan3d_ns.cameras.trajectories import view_range
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.data.true_collection import SHARED_CAMERA, TrueCollection
 from gan3d_ns.exporter.mesh import Mesh
 from gan3d_ns.exporter.preview import cast_distances
@@ -119,7 +120,7 @@ def measure_reprojection(
     pictures = {} if truth is None else first_pictures(truth)
     num_floor = min(config.num_objects, len(pictures))
     rounds = config.num_objects + num_floor
-    poses, results, without_surface = spaced_poses(model.config.pose_prior, config.num_views), [], 0
+    poses, results, without_surface = spaced_poses(model.pose_prior.config, config.num_views), [], 0
     for number, seed in enumerate(object_seeds(config.seed, config.num_objects)):
         found = generated_error(model, config, seed, poses)
         results += [] if found is None else [found]
@@ -131,7 +132,7 @@ def measure_reprojection(
         for number, chosen in enumerate(numbers.tolist()):
             floors.append(true_error(truth, chosen, pictures[chosen], config.resolution, poses, model.pose_prior))
             report((config.num_objects + number + 1) / rounds)
-    return records_of(model.config.pose_prior, config, results, floors, without_surface, truth)
+    return records_of(model.pose_prior.config, config, results, floors, without_surface, truth)
 
 
 def same_camera(prior: PosePrior, truth: TrueCollection) -> bool:
@@ -149,8 +150,9 @@ def generated_error(
     if mesh is None:
         return None
     latents = latent_of_seed(model.generator.field, seed).expand(len(poses), -1)
-    views = render_views(model, Views(latents, poses, None), config.resolution, config.truncation, config.raw_weights)
-    rgb = torch.cat([view.rgb.cpu() for view in views])
+    views = Views(latents, Viewpoints(poses))
+    seen = render_views(model, views, config.resolution, config.truncation, config.raw_weights)
+    rgb = torch.cat([view.rgb.cpu() for view in seen])
     return object_error(pictures_on_mesh(mesh, rgb, poses, model.pose_prior), poses, model.pose_prior)
 
 

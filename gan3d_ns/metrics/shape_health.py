@@ -6,6 +6,7 @@ from statistics import fmean
 
 import torch
 
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.metrics.generated_views import Views, draw_views, render_views
 from gan3d_ns.metrics.geometry_health import geometry_health, occupied_fraction
 from gan3d_ns.metrics.picture_health import picture_health
@@ -22,7 +23,7 @@ def measure_health(
     """Which way surfaces face, how deep they are, how much is filled, whether close views agree, how objects differ."""
     drawn = draw_views(model, settings.num_objects, settings.seed)
     middle = model.pose_prior.mean_pose(model.device)
-    frontal = Views(drawn.latents, middle.expand(settings.num_objects, 2), None)
+    frontal = Views(drawn.latents, Viewpoints(middle.expand(settings.num_objects, 2)))
     colours, depths, hits, filled, close = [], [], [], [], []
     generator, box = model.generator_ema, model.scene_box.aabb.to(model.device)
     randomness = torch.Generator(device=box.device).manual_seed(settings.seed)

@@ -37,6 +37,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import PosePrior
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.data.true_collection import SHARED_CAMERA, TrueCollection, TrueView
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.inversion import Inverted, code_spread, invert, turned
@@ -167,7 +168,8 @@ def see_objects(
     found: List[List[Tensor]] = []
     for index in range(len(poses)):
         styles = generator.field.condition_layers(codes[:, index : index + 1])
-        all_rays = model.pose_prior.rays(own_poses[index : index + 1].to(model.device), resolution)
+        viewpoints = Viewpoints(own_poses[index : index + 1].to(model.device))
+        all_rays = model.pose_prior.viewpoint_rays(viewpoints, resolution)
         parts: List[List[Tensor]] = [[], [], [], []]
         for start in range(0, resolution**2, chunk):
             rays = all_rays[:, start : start + chunk]
@@ -178,7 +180,11 @@ def see_objects(
             values = (render.rgb.clamp(0.0, 1.0), render.surface_depth, render.hit, normals)
             for kept, value in zip(parts, values, strict=True):
                 kept.append(value[0].cpu())
-        found.append([torch.cat(kept).unflatten(0, (resolution, resolution)) for kept in parts])
+        seen = [torch.cat(kept).unflatten(0, (resolution, resolution)) for kept in parts]
+        finished = generator.finished(styles, model.pose_prior, viewpoints, resolution)
+        if finished is not None:
+            seen[0] = finished[0].permute(1, 2, 0).clamp(0.0, 1.0).cpu()
+        found.append(seen)
     rgb, depth, hit, normals = (torch.stack(values) for values in zip(*found, strict=True))
     normals = torch.einsum("pij,prcj->prci", to_true, normals)
     return Seen(rgb.permute(0, 3, 1, 2), depth, hit, normals)

@@ -12,8 +12,9 @@ from torch.nn.functional import grid_sample, max_pool2d
 
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.cameras.projection import projected
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.fields.base_field import Styles
-from gan3d_ns.metrics.generated_views import Rendered, as_pictures
+from gan3d_ns.metrics.generated_views import Rendered, seen_by
 from gan3d_ns.models.generator import Generator
 
 TOLERANCE_PIXELS = 2.0
@@ -130,15 +131,8 @@ def view_consistency(
     """
     step = poses.new_tensor([0.0, 0.5 * yaw_step_rad])
     sides = (poses - step, poses + step)
-    seen = [rendered(generator, styles, pose_prior, where, resolution) for where in sides]
+    seen = [seen_by(generator, styles, pose_prior, Viewpoints(where), resolution) for where in sides]
     there = reprojection_error(seen[0], sides[0], seen[1], sides[1], pose_prior)
     back = reprojection_error(seen[1], sides[1], seen[0], sides[0], pose_prior)
     error = torch.stack((there.error, back.error)).nanmean(dim=0)
     return Consistency(error, 0.5 * (there.share + back.share))
-
-
-def rendered(
-    generator: Generator, styles: Styles, pose_prior: PosePrior, poses: Float[Tensor, "view 2"], resolution: int
-) -> Rendered:
-    """One picture of each object, without jitter."""
-    return as_pictures([generator.render(styles, pose_prior.rays(poses, resolution))], len(poses), resolution)

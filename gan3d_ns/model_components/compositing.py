@@ -25,9 +25,9 @@ def compositing_weights(alphas: Float[Tensor, "*batch sample"]) -> Float[Tensor,
 
 
 def composite_colour(
-    weights: Float[Tensor, "*batch sample"], colours: Float[Tensor, "*batch sample 3"], background: Background
-) -> Float[Tensor, "*batch 3"]:
-    """Sum of weighted colours, and what a ray that is not yet opaque shows behind them.
+    weights: Float[Tensor, "*batch sample"], colours: Float[Tensor, "*batch sample channel"], background: Background
+) -> Float[Tensor, "*batch channel"]:
+    """Sum of weighted colours (or features), and what a ray that is not yet opaque shows behind them.
 
     "last-sample" gives the remaining weight to the last sample's colour (``last_back`` of the released code).
     """

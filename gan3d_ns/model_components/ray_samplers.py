@@ -111,9 +111,9 @@ class RaySampler(nn.Module):
         return rays.nears[..., 0], rays.fars[..., 0]
 
     def value_noise(
-        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator
-    ) -> Optional[Float[Tensor, "batch ray sample"]]:
-        """Noise that is added to the values of the composited samples in training; most geometry wants none."""
+        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator, num_parts: int = 1
+    ) -> Optional[Float[Tensor, "batch ray sample part"]]:
+        """Noise on the values of the composited samples in training, for each part of the field; most want none."""
         return None
 
     def seen_surface(
@@ -327,6 +327,8 @@ class VolumeSampler(RaySampler):
         self.config = config
         self.noise_std = 0.0
         """Standard deviation of the noise on raw values in training; the training engine lowers it."""
+        self.num_training_samples: Optional[int] = None
+        """Coarse samples in training where they are not the config's; the training engine sets it."""
 
     @property
     def num_queries(self) -> int:
@@ -337,12 +339,13 @@ class VolumeSampler(RaySampler):
         return self.config.num_coarse_samples
 
     def value_noise(
-        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator
-    ) -> Optional[Float[Tensor, "batch ray sample"]]:
+        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator, num_parts: int = 1
+    ) -> Optional[Float[Tensor, "batch ray sample part"]]:
         """Gaussian noise, which lets empty space learn although a relu has no gradient there (NeRF; pi-GAN)."""
         if self.noise_std == 0.0:
             return None
-        return self.noise_std * torch.randn(distances.shape, generator=randomness, device=distances.device)
+        shape = (*distances.shape, num_parts)
+        return self.noise_std * torch.randn(shape, generator=randomness, device=distances.device)
 
     def coarse_distances(
         self, rays: RayBundle, jitter: Optional[torch.Generator] = None
@@ -350,6 +353,8 @@ class VolumeSampler(RaySampler):
         """Increasing distances over the whole ray, even without ``jitter``."""
         assert rays.nears is not None and rays.fars is not None
         nears, fars, count = rays.nears[..., 0], rays.fars[..., 0], self.config.num_coarse_samples
+        if jitter is not None and self.num_training_samples is not None:
+            count = self.num_training_samples
         even = spread_evenly(nears, fars, count)
         if jitter is None:
             return even
@@ -379,7 +384,7 @@ class VolumeSampler(RaySampler):
             values = evaluate_where(geometry_at, positions, grid.occupied(positions)).unflatten(1, coarse.shape[1:])
         noise = self.value_noise(coarse, jitter) if jitter is not None else None
         if noise is not None:
-            values = values + noise
+            values = values + noise[..., 0]
         weights = compositing_weights(self.geometry.alphas(values, coarse))
         return coarse, values, median_surface(weights, coarse, self.miss_depth)
 

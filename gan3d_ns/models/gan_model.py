@@ -2,13 +2,12 @@
 
 import copy
 import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
 import tyro
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -16,12 +15,17 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
+from typing_extensions import Annotated
 
+from gan3d_ns.cameras.camera_generator import CameraGeneratorConfig
 from gan3d_ns.cameras.framing import framing_problem
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_positions
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.composite_field import CompositeFieldConfig
+from gan3d_ns.fields.feature_volume_field import FeatureVolumeFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.nerf_field import NerfFieldConfig
@@ -29,6 +33,7 @@ from gan3d_ns.fields.tri_plane_field import TriPlaneFieldConfig
 from gan3d_ns.model_components.compositing import Background
 from gan3d_ns.model_components.geometry import Density
 from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, described, encode_latent, fingerprint
+from gan3d_ns.model_components.neural_renderers import NeuralRendererConfig
 from gan3d_ns.model_components.occupancy_grids import (
     LatentGrid,
     LatentGridConfig,
@@ -41,29 +46,17 @@ from gan3d_ns.model_components.ray_samplers import (
     SurfaceWindowSamplerConfig,
     VolumeSamplerConfig,
 )
+from gan3d_ns.models.camera_law import CameraLaw
+from gan3d_ns.models.finished_picture import finished_picture
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
-from gan3d_ns.models.search_pictures import skipped_share, window_picture
+from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
+from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
-from gan3d_ns.viewer.camera_home import CameraHome
+from gan3d_ns.viewer.camera_home import CameraHome, Home
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
-
-OUTPUT_NAMES = (
-    "rgb",
-    "depth",
-    "normals",
-    "accumulation",
-    "surface_hit",
-    "surface_rgb",
-    "search_window",
-    "skipped_space",
-)
-COLOUR_OUTPUTS = ("rgb", "normals", "surface_rgb", "search_window")
-SMALLEST_NEAR = 1e-3
-SMALLEST_INTERVAL = 1e-4
-VISIBLE_ACCUMULATION = 0.5
 
 
 @dataclass
@@ -72,10 +65,11 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "feature-volume"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
-    separates shape and appearance."""
+    separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
+    feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -84,9 +78,13 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
     """Sizes of the nerf field."""
+    composite: CompositeFieldConfig = dataclasses.field(default_factory=CompositeFieldConfig)
+    """Objects, background and places of the composite field."""
+    feature_volume: FeatureVolumeFieldConfig = dataclasses.field(default_factory=FeatureVolumeFieldConfig)
+    """Sizes of the feature-volume field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
-    """Box and first surface of the tri-plane and hash fields, and of nerf where it asks for one; film-siren has its
-    own."""
+    """Box and first surface of the tri-plane and hash fields, and of nerf and feature-volume where they ask for one;
+    film-siren has its own."""
     geometry: Literal["occupancy", "density"] = "occupancy"
     """occupancy: GOF, a surface is searched for and sampled in a shrinking window. density: a radiance field as pi-GAN
     and GRAF, sampled over the whole ray. The field stays the same: this flag is GOF against pi-GAN."""
@@ -98,6 +96,13 @@ class GanModelConfig(ModelConfig):
     """How values are read as a density."""
     pose_prior: PosePriorConfig = dataclasses.field(default_factory=PosePriorConfig)
     """Where the cameras of the pictures stand."""
+    camera_law: Annotated[Literal["given", "learned"], tyro.conf.arg(name="pose-prior")] = "given"
+    """given: cameras stand as pose-prior says. learned: a small network moves them from there to where the pictures
+    were really taken (CAMPARI)."""
+    camera_generator: CameraGeneratorConfig = dataclasses.field(default_factory=CameraGeneratorConfig)
+    """What a learned pose prior may change."""
+    neural_renderer: NeuralRendererConfig = dataclasses.field(default_factory=NeuralRendererConfig)
+    """The network that finishes pictures of features; of methods whose field gives these."""
     background: Background = "black"
     """What rays show that meet nothing: match your pictures. Black also suits photographs, whose background becomes
     part of the surface."""
@@ -145,7 +150,7 @@ class GanModel(Model):
     def populate_modules(self) -> None:
         super().populate_modules()
         config = self.config
-        self.pose_prior: PosePrior = config.pose_prior.setup()
+        self.cameras = CameraLaw(config.pose_prior)
         self.generator = self.build_generator()
         problem = framing_problem(config.pose_prior, self.generator.field.expected_half_sides)
         if problem is not None:
@@ -153,18 +158,16 @@ class GanModel(Model):
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
-        parts = self.generator.field.latent_parts
         self.latent = LatentControls(
             config.seed,
             config.truncation,
-            "appearance" in parts,
+            self.generator.field.separates_appearance,
             self.generator.field.style_layers,
             encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
             check=self.accept,
         )
         self.guard = RenderGuard()
-        home = poses_to_positions(self.pose_prior.mean_pose(), config.pose_prior.radius).tolist()
-        self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
+        self.camera_home = CameraHome(self.home)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self.shown_selection: Optional[LatentSelection] = None
@@ -185,9 +188,36 @@ class GanModel(Model):
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
+            "composite": (config.composite, {}),
+            "feature-volume": (
+                config.feature_volume,
+                {**shape, "renderer_layers": config.neural_renderer.style_layers},
+            ),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
-        return Generator(generative_field, self.build_sampler(), config.background)
+        # A field can leave out its renderer: it then gives colours.
+        renderer = None if generative_field.feature_dim is None else config.neural_renderer.setup()
+        moved = None
+        if config.camera_law == "learned":
+            moved = config.camera_generator.setup(prior=config.pose_prior)
+        return Generator(generative_field, self.build_sampler(), config.background, renderer, moved)
+
+    @property
+    def pose_prior(self) -> PosePrior:
+        """Where the cameras of the pictures stand: as configured, or about as they have been learnt."""
+        return self.cameras.seen(self.generator_ema)
+
+    def home(self) -> Home:
+        """The middle of the training cameras."""
+        prior = self.pose_prior
+        x, y, z = poses_to_positions(prior.mean_pose(), prior.config.radius).tolist()
+        return Home((x, y, z), prior.config.fov_deg)
+
+    def sample_viewpoints(
+        self, num: int, randomness: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
+    ) -> Viewpoints:
+        """Random cameras of the averaged generator's pictures."""
+        return self.cameras.sample(self.generator_ema, num, randomness, device)
 
     def build_sampler(self) -> RaySampler:
         """The sampler of the chosen geometry."""
@@ -310,48 +340,14 @@ class GanModel(Model):
 
     @property
     def seen_radius(self) -> float:
-        """Radius of the ball around the origin that holds all that cameras of the prior can see, in world units.
-
-        It reaches the corners of their frames at the far plane, so that it cuts nothing from their pictures. A field
-        may go on beyond, where no picture has shaped it.
-        """
-        prior = self.config.pose_prior
-        half_frame, depth = prior.far * math.tan(math.radians(prior.fov_deg) / 2.0), prior.largest_radius
-        return math.hypot(half_frame, half_frame, max(prior.far - depth, depth - prior.near))
-
-    def shell(self, origins: Float[Tensor, "*batch 3"]) -> Tuple[Float[Tensor, "*batch 1"], Float[Tensor, "*batch 1"]]:
-        """Near and far distance of the object from camera centres, the prior's when they stand at its radius."""
-        prior = self.config.pose_prior
-        distance = origins.norm(dim=-1, keepdim=True)
-        nears = (distance - (prior.largest_radius - prior.near)).clamp(min=SMALLEST_NEAR)
-        beyond = prior.farthest - prior.largest_radius
-        return nears, (distance + beyond).clamp(min=SMALLEST_NEAR + SMALLEST_INTERVAL)
-
-    def with_near_and_far(self, rays: RayBundle) -> Tuple[RayBundle, Bool[Tensor, "*batch"]]:
-        """Rays whose nears and fars bound the object for any distance of the camera, and which rays can meet it.
-
-        From the prior's radius these are the prior's near and far. Bounds that are there already, such as those of
-        nerfstudio's texture exporter and crop box, are respected. Rays that have nothing between the bounds keep
-        those of the shell.
-        """
-        # A camera's rays share one origin's memory in a way that makes every later step several times slower.
-        rays.origins, rays.directions = rays.origins.contiguous(), rays.directions.contiguous()
-        nears, fars = self.shell(rays.origins)
-        nearest = -(rays.origins * rays.directions).sum(dim=-1, keepdim=True)
-        distance_squared = rays.origins.square().sum(dim=-1, keepdim=True)
-        half_chord = (self.seen_radius**2 - distance_squared + nearest**2).clamp(min=0.0).sqrt()
-        first, last = torch.maximum(nears, nearest - half_chord), torch.minimum(fars, nearest + half_chord)
-        if rays.nears is not None and rays.fars is not None:
-            first, last = torch.maximum(first, rays.nears), torch.minimum(last, rays.fars)
-        valid = last > first
-        rays.nears, rays.fars = torch.where(valid, first, nears), torch.where(valid, last, fars)
-        return rays, valid[..., 0]
+        """See :func:`~gan3d_ns.models.ray_bounds.seen_radius`."""
+        return seen_radius(self.config.pose_prior)
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
         if not self._in_frame:
             self.shown_object().num_rays += len(ray_bundle)
-        rays, valid = self.with_near_and_far(ray_bundle.flatten())
+        rays, valid = with_near_and_far(self.config.pose_prior, ray_bundle.flatten())
         assert rays.fars is not None
         if valid.all():
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
@@ -366,48 +362,11 @@ class GanModel(Model):
         return outputs
 
     def named_outputs(self, rays: RayBundle) -> Dict[str, Float[Tensor, "1 ray channel"]]:
-        """What bounded rays see, by nerfstudio's names; depth lies at the far plane where nothing is seen."""
+        """What bounded rays see, see :func:`~gan3d_ns.models.named_outputs.named_outputs`."""
         # Asked once: a hand on the controls must not change the object in mid-picture.
-        shown, surface_only = self.shown_object(), self.config.surface_only
-        styles, generator, grid = shown.styles, shown.generator, self.viewing_grid(shown)
-        rendered = output = generator.render(styles, rays, grid=grid, surface_only=surface_only)
-        if self.level is not None:
-            level_set = generator.level_surface(styles, rays, self.level, grid)
-            output = dataclasses.replace(output, surface_depth=level_set.depth, hit=level_set.hit)
-        hit = output.hit[..., None]
-        # A viewer shows one output or two: the others, where they cost field queries of their own, may stay blank.
-        wanted = wanted_outputs(OUTPUT_NAMES)
-        surface_rgb = torch.full_like(output.rgb, generator.background_grey)
-        normals = torch.zeros_like(output.rgb)
-        if surface_only:
-            surface_rgb = output.rgb
-        elif "surface_rgb" in wanted:
-            colour = generator.colours_where(styles, rays, output.surface_depth[..., None], hit).squeeze(-2)
-            surface_rgb = torch.where(hit, colour, surface_rgb)
-        if "normals" in wanted:
-            # Matter may be seen without an entry into it, where a crop box cuts it: exporters want a normal there too.
-            matter = output.hit | (output.accumulation > VISIBLE_ACCUMULATION)
-            depth = torch.where(output.hit, output.surface_depth, output.depth)
-            world = generator.surface_normals(styles, rays, depth, matter)
-            normals = torch.where(matter[..., None], world / 2 + 0.5, normals)
-        window, skipped = torch.zeros_like(output.rgb), torch.zeros_like(output.rgb[..., :1])
-        if "search_window" in wanted:
-            window = window_picture(generator.sampler, rays, rendered, *self.shell(rays.origins))
-        if "skipped_space" in wanted and grid is not None:
-            skipped = skipped_share(rays, grid)
-        # The shell's, as a ray's own far ends at the ball and would draw it into the background of depth pictures.
-        far = self.shell(rays.origins)[1][..., 0]
-        seen = torch.where(output.accumulation > VISIBLE_ACCUMULATION, output.depth, far)
-        return {
-            "rgb": output.rgb.clamp(0.0, 1.0),
-            "depth": torch.where(output.hit, output.surface_depth, seen)[..., None],
-            "normals": normals,
-            "accumulation": output.accumulation[..., None].clamp(0.0, 1.0),
-            "surface_hit": hit.to(output.rgb.dtype),
-            "surface_rgb": surface_rgb,
-            "search_window": window,
-            "skipped_space": skipped,
-        }
+        shown, config = self.shown_object(), self.config
+        grid = self.viewing_grid(shown)
+        return named_outputs(shown, rays, config.pose_prior, grid, config.surface_only, self.level)
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Dict[str, Tensor]:
@@ -426,6 +385,9 @@ class GanModel(Model):
 
         def render() -> Dict[str, Tensor]:
             outputs = parent(camera, obb_box)
+            if "rgb" in wanted_outputs(OUTPUT_NAMES):
+                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box)
+                outputs["rgb"] = outputs["rgb"] if finished is None else finished
             if viewer_of_this_thread() is not None and "depth" not in wanted_outputs(OUTPUT_NAMES):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
             return outputs

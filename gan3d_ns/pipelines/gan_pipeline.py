@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from typing_extensions import Annotated
 
 from gan3d_ns.cameras.patches import Patches
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
 from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
@@ -30,13 +31,13 @@ from gan3d_ns.model_components.packing import pack_rows
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel, GanModelConfig
-from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, StepPlan, images_of
+from gan3d_ns.pipelines.checkpoint_state import fitted_state
+from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, StepPlan, shown_as
 from gan3d_ns.viewer.export_controls import ExportControls, Write
 from gan3d_ns.viewer.health_panel import HealthPanel
 from gan3d_ns.viewer.prior_panel import PriorPanel
 from gan3d_ns.viewer.surface_controls import SurfaceControls
 
-GRID_PREFIX = "_model.prior_grid."
 LARGEST_PERIODIC_SPREAD_DEG = 90.0
 """Beyond this half range of yaw the pose loss is measured around the circle."""
 
@@ -162,6 +163,12 @@ class GanPipeline(VanillaPipeline):
         if isinstance(sampler, VolumeSampler):
             sampler.noise_std = std
 
+    def grow_to(self, side: int, fade: float) -> None:
+        """Sets the side of the pictures that a neural renderer makes, for the generator and its average."""
+        for generator in (self.model.generator, self.model.generator_ema):
+            if generator.neural_renderer is not None:
+                generator.neural_renderer.grow_to(side, fade)
+
     def release_geometry(self, amount: float) -> None:
         """Sets how far geometry may leave the field's start shape, for the generator and its average."""
         for generator in (self.model.generator, self.model.generator_ema):
@@ -183,9 +190,9 @@ class GanPipeline(VanillaPipeline):
         """Random latents, poses, and neighbours for the normals of ``count`` pictures of ``side`` x ``side`` pixels."""
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
-        poses = self.model.pose_prior.sample(count, randomness, device=self.device)
-        radii = self.model.pose_prior.sample_radii(count, randomness, device=self.device)
-        num_rays = side**2
+        viewpoints = self.model.pose_prior.sample_viewpoints(count, randomness, self.device)
+        renderer = self.model.generator.neural_renderer
+        num_rays = (side if renderer is None else renderer.ray_side) ** 2
         rays = torch.arange(num_rays, device=device)
         if config.normal_weight == 0:
             rays = rays[:0]
@@ -197,7 +204,7 @@ class GanPipeline(VanillaPipeline):
         augmentation = torch.zeros(count, 0, NUM_UNIFORMS, device=device)
         if self.config.augmentation == "diffaug":
             augmentation = augmentation_uniforms(count, randomness)
-        return Draw(latents, poses, rays, offsets, side, augmentation, patches, radii)
+        return Draw(latents, viewpoints, rays, offsets, side, augmentation, patches)
 
     def shown(
         self, images: Float[Tensor, "batch 3 side side"], draw: Draw, showing: Showing
@@ -218,17 +225,24 @@ class GanPipeline(VanillaPipeline):
         patches = plan.draw_patches(len(real), randomness)
         return real if patches is None else patches.of(real)
 
-    def rays(self, draw: Draw) -> RayBundle:
-        """The rays of each picture's pixels; never in half precision, whose steps are as wide as pixels."""
-        with losses.full_precision(draw.poses):
-            if draw.patches is None:
-                return self.model.pose_prior.rays(draw.poses, draw.side, draw.radii)
-            return self.model.pose_prior.rays_at(draw.poses, draw.patches.coordinates(), draw.radii)
+    def viewpoints(self, draw: Draw) -> Viewpoints:
+        """The cameras of each picture; gradients reach a generator of cameras. Never in half precision."""
+        moved = self.model.generator.camera_generator
+        with losses.full_precision(draw.viewpoints.poses):
+            return draw.viewpoints if moved is None else moved(draw.viewpoints)
+
+    def rays(self, draw: Draw, viewpoints: Viewpoints) -> RayBundle:
+        """The rays of each picture; never in half precision, whose steps are as wide as pixels."""
+        prior = self.model.pose_prior
+        with losses.full_precision(viewpoints.poses):
+            if draw.patches is not None:
+                return prior.viewpoint_rays_at(viewpoints, draw.patches.coordinates())
+            return self.model.generator.picture_rays(prior, viewpoints, draw.side)
 
     @torch.no_grad()
     def search(self, draw: Draw, randomness: torch.Generator) -> Found:
         """The distances that each picture's rays will be composited at, jittered, and its surface."""
-        generator, rays = self.model.generator, self.rays(draw)
+        generator, rays = self.model.generator, self.rays(draw, self.viewpoints(draw))
         styles, field_ = generator.styles(draw.latents), generator.field
         distances, hits = generator.sampler(
             rays,
@@ -236,7 +250,7 @@ class GanPipeline(VanillaPipeline):
             jitter=randomness,
             grid=self.model.training_grid(),
         )
-        return Found(distances, hits, generator.sampler.value_noise(distances, randomness))
+        return Found(distances, hits, generator.sampler.value_noise(distances, randomness, field_.num_parts))
 
     def search_parts(self, draw: Draw, plan: StepPlan, randomness: torch.Generator) -> List[Optional[Found]]:
         """The search of each part of a batch, before any is rendered; None for a batch that is rendered as a whole."""
@@ -247,13 +261,14 @@ class GanPipeline(VanillaPipeline):
 
     def render(self, draw: Draw, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
-        generator, rays = self.model.generator, self.rays(draw)
-        styles, grid = generator.styles(draw.latents), self.model.training_grid()
+        viewpoints, generator = self.viewpoints(draw), self.model.generator
+        rays, styles, grid = self.rays(draw, viewpoints), generator.styles(draw.latents), self.model.training_grid()
         if found is None:
             render = generator.render(styles, rays, jitter=randomness, grid=grid)
         else:
-            render = generator.composite(styles, rays, found.distances, found.hits, grid, found.noise)
-        return Fakes(images_of(render.rgb, draw.side), draw, styles, rays, render)
+            render = generator.composite(styles, rays, found.distances, found.hits, grid, found.noise, randomness)
+        images = shown_as(generator.pictures(render, styles, randomness))
+        return Fakes(images, draw, viewpoints.detach(), styles, rays, render)
 
     def scaled_to_batch(
         self, terms: Dict[str, Float[Tensor, ""]], part: slice, draw: Draw, found: List[Optional[Found]]
@@ -355,9 +370,10 @@ class GanPipeline(VanillaPipeline):
         model = self.model
         with torch.no_grad():
             latents = torch.randn(4, model.generator_ema.field.latent_dim, generator=randomness, device=self.device)
-            rays = model.pose_prior.rays(model.pose_prior.sample(4, randomness, self.device), resolution)
-            rgb = model.generator_ema.render(model.generator_ema.styles(latents), rays).rgb
-            scores = self.discriminator(images_of(rgb, resolution)).score
+            viewpoints, generator = model.pose_prior.sample_viewpoints(4, randomness, self.device), model.generator_ema
+            styles = generator.styles(latents)
+            rendered = generator.render(styles, generator.picture_rays(model.pose_prior, viewpoints, resolution))
+            scores = self.discriminator(shown_as(generator.pictures(rendered, styles))).score
             loss = losses.non_saturating_generator_loss(scores)
         return None, {"g_adversarial": loss}, {}
 
@@ -375,6 +391,7 @@ class GanPipeline(VanillaPipeline):
             stored,
             trained,
             folder is not None or self.config.knows_pictures,
+            config.built_in,
         )
 
     def get_average_eval_image_metrics(
@@ -411,25 +428,6 @@ class GanPipeline(VanillaPipeline):
         Raises:
             UserError: where the checkpoint belongs to another method or other sizes.
         """
-        state = {name.replace("_model.module.", "_model."): value for name, value in loaded_state.items()}
-        for name, generator in (("generator", self.model.generator), ("generator_ema", self.model.generator_ema)):
-            prefix = f"_model.{name}.field."
-            part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
-            state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
-        own = self.state_dict()
-        # A prior grid may be switched on, off or changed in mid-run: it is then measured anew.
-        grids = [{name: part[name].shape for name in part if GRID_PREFIX in name} for part in (own, state)]
-        if grids[0] != grids[1]:
-            state = {name: value for name, value in state.items() if name not in grids[1]}
-            state.update({name: own[name] for name in grids[0]})
-        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-        if missing or unknown or resized:
-            example = (missing or unknown or sorted(resized))[0]
-            raise UserError(
-                f"the checkpoint does not fit this method: {len(missing)} tensors are missing, {len(unknown)} are "
-                f"unknown and {len(resized)} have another size (for example {example}). Use the method and the sizes "
-                "that the checkpoint was trained with; they stand in the config.yml beside it."
-            )
+        state = fitted_state(self, self.model, loaded_state)
         self.model.update_to_step(step)
         torch.nn.Module.load_state_dict(self, state, strict=True)

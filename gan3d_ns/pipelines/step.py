@@ -1,6 +1,7 @@
 """What passes between the training engine and the pipeline in one step: the plan, what is drawn, what is rendered."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import List, Optional
 
@@ -10,6 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from gan3d_ns.cameras.patches import Patches, draw_patches
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.generator import RenderOutput
@@ -66,8 +68,8 @@ class Draw:
     """What is random about a batch of pictures, apart from the jitter of their samples."""
 
     latents: Float[Tensor, "batch latent"]
-    poses: Float[Tensor, "batch 2"]
-    """(pitch, yaw) in radians."""
+    viewpoints: Viewpoints
+    """Cameras of the pose prior."""
     compared_rays: Int[Tensor, "compared"]
     """The rays whose normals are compared with a neighbour's, the same in every picture."""
     neighbour_offsets: Float[Tensor, "batch compared 3"]
@@ -78,18 +80,15 @@ class Draw:
     """How these pictures, and the real ones beside them, are augmented at each showing."""
     patches: Optional[Patches] = None
     """The part of each picture's frame that is drawn; None: all of it."""
-    radii: Optional[Float[Tensor, "batch"]] = None
-    """Distances of the cameras in world units, where they differ."""
 
     def __getitem__(self, part: slice) -> "Draw":
         return replace(
             self,
             latents=self.latents[part],
-            poses=self.poses[part],
+            viewpoints=self.viewpoints[part],
             neighbour_offsets=self.neighbour_offsets[part],
             augmentation=self.augmentation[part],
             patches=None if self.patches is None else self.patches[part],
-            radii=None if self.radii is None else self.radii[part],
         )
 
     def __len__(self) -> int:
@@ -102,8 +101,8 @@ class Found:
 
     distances: Float[Tensor, "batch ray sample"]
     hits: SurfaceHits
-    noise: Optional[Float[Tensor, "batch ray sample"]] = None
-    """What is added to the geometry's values at these distances."""
+    noise: Optional[Float[Tensor, "batch ray sample part"]] = None
+    """What is added to the values of each part of the field at these distances."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,20 @@ class Pictures:
     images: Float[Tensor, "batch 3 resolution resolution"]
     """In [-1, 1]."""
     draw: Draw
+    viewpoints: Viewpoints
+    """The cameras that took them, without gradient: those of the draw, or what a camera generator made of them."""
 
     @property
     def poses(self) -> Float[Tensor, "batch 2"]:
         """(pitch, yaw) in radians."""
-        return self.draw.poses
+        return self.viewpoints.poses
+
+    @staticmethod
+    def of(parts: "Sequence[Pictures]", draw: Draw) -> "Pictures":
+        """The pictures of a draw that was rendered in parts."""
+        return Pictures(
+            torch.cat([part.images for part in parts]), draw, Viewpoints.cat([part.viewpoints for part in parts])
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,6 @@ class Fakes(Pictures):
     render: RenderOutput
 
 
-def images_of(rgb: Float[Tensor, "batch ray 3"], resolution: int) -> Float[Tensor, "batch 3 resolution resolution"]:
-    """Rendered colours in [0, 1], row by row, as the pictures in [-1, 1] that discriminators look at."""
-    return rgb.unflatten(1, (resolution, resolution)).permute(0, 3, 1, 2) * 2.0 - 1.0
+def shown_as(pictures: Float[Tensor, "batch 3 row column"]) -> Float[Tensor, "batch 3 row column"]:
+    """Pictures in [0, 1] as discriminators look at them, in [-1, 1]."""
+    return pictures * 2.0 - 1.0

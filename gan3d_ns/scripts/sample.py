@@ -53,7 +53,7 @@ class Sample(ChosenObjects):
         from gan3d_ns.exporter.writers import write_atomically
 
         run = open_objects(self, default_seeds=tuple(range(self.num_seeds)))
-        model, prior = run.model, run.model.config.pose_prior
+        model, prior = run.model, run.model.pose_prior.config
         if self.mix and not {"shape", "appearance"} <= model.shown_generator.field.latent_parts.keys():
             raise UserError(
                 f"the latent of {run.config.method_name} does not separate shape and appearance, so there is nothing "

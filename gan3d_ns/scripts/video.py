@@ -74,7 +74,7 @@ class Video(ChosenObjects):
         from gan3d_ns.exporter.video_file import write_video
 
         run = self.open()
-        prior, selections = run.model.config.pose_prior, [entry.selection for entry in run.objects]
+        prior, selections = run.model.pose_prior.config, [entry.selection for entry in run.objects]
         camera = self.camera or suitable_programme(prior)
         poses = trajectory(prior, camera, num_frames, self.turns, self.yaw_deg, self.elevation_deg)
         reels = [[selection] * num_frames for selection in selections]

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from gan3d_ns.cameras.patches import Patches
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.nerf_field import world_to_field_rotation
 
@@ -39,7 +40,7 @@ def test_cameras_match_the_original(load_fixture, fov_deg: int) -> None:
     prior = replace(POSE_PRIOR_PRESETS["graf-celeba"], fov_deg=float(fov_deg)).setup()
     turned = rotation @ prior.camera_to_world(poses)
     assert_close(turned[:, :, :3], camera["cam2world"][:, :, :3], atol=1e-5, rtol=0)
-    rays = prior.rays_at(poses, frame_coordinates(8).expand(6, -1, -1), radii)
+    rays = prior.viewpoint_rays_at(Viewpoints(poses, radii), frame_coordinates(8).expand(6, -1, -1))
     expected = camera[f"fov{fov_deg}_ray_dirs"]
     assert_close(SCALE * rays.origins @ rotation.T, camera[f"fov{fov_deg}_ray_origins"], atol=1e-4, rtol=0)
     assert_close(rays.directions @ rotation.T, torch.nn.functional.normalize(expected, dim=-1), atol=1e-5, rtol=0)
@@ -56,7 +57,7 @@ def test_patches_of_rays_match_the_original(load_fixture) -> None:
     # A 64-pixel picture's corners are its outer pixels, of which GRAF's last one stands a pixel inside our frame.
     coordinates = patches["coords"][[1, 3]].flatten(1, 2) * 63 / 64 - 1 / 64
     prior = PosePriorConfig(fov_deg=30.0).setup()
-    rays = prior.rays_at(poses[chosen], coordinates, radii[chosen])
+    rays = prior.viewpoint_rays_at(Viewpoints(poses[chosen], radii[chosen]), coordinates)
     expected = torch.nn.functional.normalize(patches["ray_patch_dirs"], dim=-1)
     assert_close(rays.directions @ rotation.T, expected, atol=1e-4, rtol=0)
     assert_close(SCALE * rays.origins @ rotation.T, patches["ray_patch_origins"], atol=1e-4, rtol=0)
@@ -102,7 +103,7 @@ def test_every_distance_samples_the_same_space(name: str) -> None:
     prior = POSE_PRIOR_PRESETS[name].setup()
     config, poses = prior.config, prior.mean_pose().expand(3, 2)
     radii = config.radius + config.radius_spread * torch.tensor([-1.0, 0.0, 1.0])
-    rays, backward = prior.rays(poses, 5, radii), prior.camera_to_world(poses)[:, None, :, 2]
+    rays, backward = prior.viewpoint_rays(Viewpoints(poses, radii), 5), prior.camera_to_world(poses)[:, None, :, 2]
     assert rays.nears is not None and rays.fars is not None
     for distances, height in (
         (rays.nears, config.largest_radius - config.near),

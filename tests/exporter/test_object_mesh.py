@@ -55,7 +55,7 @@ def test_colours_are_those_of_composited_pictures(kind: Any, ratio: float) -> No
     assert found.overlap > 0.9
     assert found.colour_error < 0.04
     surface = SeenObject(
-        model.generator_ema.field, model.styles_of(LatentSelection()), ViewCoverage(model.pose_prior), level=0.0
+        model.generator_ema, model.styles_of(LatentSelection()), ViewCoverage(model.pose_prior), level=0.0
     )
     assert mesh.normals is not None
     one_query = surface.colours(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.normals)).detach().numpy()

@@ -14,6 +14,8 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.mesh import Mesh, MeshExtractionConfig, extract_mesh
 from gan3d_ns.exporter.seen_object import SeenObject
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.model_components.ray_samplers import SurfaceWindowSamplerConfig
+from gan3d_ns.models.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class SphereField(GenerativeField):
 
 def object_of(radius: float, level: float = 0.0) -> SeenObject:
     coverage = ViewCoverage(PosePrior(POSE_PRIOR_PRESETS["cats"]))
-    return SeenObject(SphereField(radius), NoStyles(torch.zeros(1, 1)), coverage, level)
+    generator = Generator(SphereField(radius), SurfaceWindowSamplerConfig().setup(), "black")
+    return SeenObject(generator, NoStyles(torch.zeros(1, 1)), coverage, level)
 
 
 def mesh_of(surface: SeenObject, resolution: int = 32) -> Mesh:

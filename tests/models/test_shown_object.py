@@ -14,8 +14,9 @@ from gan3d_ns.engine.ema import update_ema
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.method_configs.gof import gof_gan_tiny
 from gan3d_ns.model_components.latents import LatentSelection
-from gan3d_ns.models import gan_model
+from gan3d_ns.models import gan_model, named_outputs
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel
+from gan3d_ns.models.ray_bounds import with_near_and_far
 
 SIDE = 12
 
@@ -89,7 +90,7 @@ def test_styles_follow_the_weights_to_other_memory(model: GanModel):
 @pytest.mark.parametrize("elevation_deg", [0.0, -20.0, 55.0])
 def test_cameras_of_the_prior_keep_their_near_and_far(model: GanModel, yaw_deg: float, elevation_deg: float):
     rays = camera(model, yaw_deg, elevation_deg).generate_rays(0, keep_shape=True).flatten()
-    bounded, valid = model.with_near_and_far(rays)
+    bounded, valid = with_near_and_far(model.config.pose_prior, rays)
     prior = model.config.pose_prior
     assert valid.all()
     torch.testing.assert_close(bounded.nears, torch.full_like(bounded.nears, prior.near))
@@ -137,7 +138,7 @@ def test_a_crop_box_beside_the_object_leaves_nothing(model: GanModel):
 
 def test_a_viewer_renders_only_what_it_shows(model: GanModel, monkeypatch):
     everything = model.get_outputs_for_camera(camera(model))
-    monkeypatch.setattr(gan_model, "wanted_outputs", lambda names: frozenset({"rgb"}))
+    monkeypatch.setattr(named_outputs, "wanted_outputs", lambda names: frozenset({"rgb"}))
 
     def never(*_):
         raise AssertionError("nobody looks at normals")

@@ -70,9 +70,9 @@ def test_rays_do_not_know_of_autocast(make_pipeline: MakePipeline) -> None:
     """Directions in half precision would be pixels apart."""
     pipeline = make_pipeline()
     draw = pipeline.draw(BATCH, RESOLUTION, randomness())
-    exact = pipeline.rays(draw)
+    exact = pipeline.rays(draw, pipeline.viewpoints(draw))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rays = pipeline.rays(draw)
+        rays = pipeline.rays(draw, pipeline.viewpoints(draw))
     assert torch.equal(rays.directions, exact.directions)
     assert torch.equal(rays.origins, exact.origins)
 

@@ -11,6 +11,7 @@ import torch
 from nerfstudio.utils.eval_utils import eval_setup
 from torch import Tensor
 
+from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.model_components.ray_samplers import VolumeSampler, VolumeSamplerConfig
 from gan3d_ns.scripts.graf_weights import field_sizes
@@ -58,7 +59,7 @@ def test_the_import_renders_what_the_original_rendered(state, tmp_path: Path, lo
     steps = torch.arange(8) / 4 - 1
     down, right = torch.meshgrid(steps, steps, indexing="ij")
     frame = torch.stack((right, down), dim=-1).reshape(1, -1, 2).expand(4, -1, -1)
-    rays = model.pose_prior.rays_at(poses, frame, radii)
+    rays = model.pose_prior.viewpoint_rays_at(Viewpoints(poses, radii), frame)
     output = generator.render(generator.styles(latents["z"][[0, 0, 1, 1]]), rays)
 
     tolerance = {"atol": 1e-4, "rtol": 1e-4}
