@@ -8,7 +8,7 @@ from typing import Optional, Sequence, Union
 import tyro
 from typing_extensions import Annotated
 
-from gan3d_ns.scripts.collection import Models, ToyCars
+from gan3d_ns.scripts.collection import Models, Scenes, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
@@ -32,6 +32,7 @@ Release = Union[
 
 Pictured = Union[
     Annotated[ToyCars, tyro.conf.subcommand("toy-cars")],
+    Annotated[Scenes, tyro.conf.subcommand("scenes")],
     Annotated[Models, tyro.conf.subcommand("models")],
 ]
 
