@@ -26,6 +26,7 @@ from gan3d_ns.data.procedural_primitives import (
     PlacedPrimitive,
     Primitive,
     PrimitiveScene,
+    Solid,
 )
 from gan3d_ns.data.procedural_rendering import KEY_LIGHT
 from gan3d_ns.data.procedural_scene_rendering import LIGHT_RADIUS, light_share, render_scene_colours, see_scene
@@ -43,7 +44,7 @@ from gan3d_ns.errors import UserError
 PRIOR = PosePrior(POSE_PRIOR_PRESETS["scenes"])
 
 
-def one_of(solid: str, rotation: float = 0.7) -> Primitive:
+def one_of(solid: Solid, rotation: float = 0.7) -> Primitive:
     return Primitive(solid, "red", "matte", 0.07, (0.05, -0.03), rotation)
 
 
@@ -63,7 +64,7 @@ def truth(folder: Path) -> SceneTruth:
 
 
 @pytest.mark.parametrize("solid", SOLIDS)
-def test_distance_is_exact(solid: str) -> None:
+def test_distance_is_exact(solid: Solid) -> None:
     """Towards the surface along the gradient, the distance leads onto the surface."""
     one = PlacedPrimitive(one_of(solid))
     points = (torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 0.3
@@ -82,7 +83,7 @@ def test_distance_is_exact(solid: str) -> None:
 
 
 @pytest.mark.parametrize("solid", SOLIDS)
-def test_normals_are_the_gradient(solid: str) -> None:
+def test_normals_are_the_gradient(solid: Solid) -> None:
     scene = PrimitiveScene([one_of(solid)])
     start = torch.randn(500, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     points = torch.tensor(scene.primitives[0].centre, dtype=torch.float64) + 0.05 * start
@@ -179,7 +180,7 @@ def test_centres_project_into_masks_and_no_object_is_cut() -> None:
 
 
 @pytest.mark.parametrize("solid", SOLIDS)
-def test_light_share_is_the_visible_part_of_the_light(solid: str) -> None:
+def test_light_share_is_the_visible_part_of_the_light(solid: Solid) -> None:
     """Slow reference: rays towards points all over the light, within its cone."""
     scene = PrimitiveScene([one_of(solid)])
     points = ground(24, 0.2)
