@@ -159,12 +159,17 @@ class GanTrainerConfig(TrainerConfig):
         """Fills in the chosen preset, once; returns the settings that changed.
 
         Raises:
-            UserError: no such preset, or an impossible curriculum.
+            UserError: no such preset, none for the built-in pictures, or an impossible curriculum.
         """
         chosen = self.preset
         if chosen == "auto":
             built_in = self.pictures is None and self.built_in_preset in self.presets
             chosen = self.built_in_preset if built_in else self.base_preset
+            if self.pictures is None and not built_in and self.pipeline.datamanager.built_in != "toy-cars":
+                raise UserError(
+                    f"this method has no preset for the built-in {self.pipeline.datamanager.built_in}; choose a method "
+                    "that has (giraffe-tiny), or give --data FOLDER of pictures and a --preset."
+                )
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)

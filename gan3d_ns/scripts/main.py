@@ -9,7 +9,7 @@ import tyro
 from typing_extensions import Annotated
 
 from gan3d_ns.scripts.cameras import Cameras
-from gan3d_ns.scripts.collection import Models, ToyCars
+from gan3d_ns.scripts.collection import Models, Scenes, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
@@ -35,6 +35,7 @@ Release = Union[
 
 Pictured = Union[
     Annotated[ToyCars, tyro.conf.subcommand("toy-cars")],
+    Annotated[Scenes, tyro.conf.subcommand("scenes")],
     Annotated[Models, tyro.conf.subcommand("models")],
 ]
 
