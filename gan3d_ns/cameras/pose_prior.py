@@ -357,9 +357,9 @@ def _validate(config: PosePriorConfig) -> None:
         raise UserError(
             f"far is {config.far} and near is {config.near}; set far above near, for example 1.12 and 0.88."
         )
-    if not 0 <= config.radius_spread < config.near / 2:
+    if not 0 <= config.radius_spread <= config.near / 2:
         raise UserError(
-            f"radius_spread is {config.radius_spread} and near {config.near}; set it to 0 or more, below near / 2."
+            f"radius_spread is {config.radius_spread} and near {config.near}; set it to 0 or more, at most near / 2."
         )
     if config.radius <= 0:
         raise UserError(f"radius is {config.radius}, but must be positive; the convention is 1.0.")

@@ -171,8 +171,6 @@ class DecomposedField(GenerativeField):
     """
 
     rotation: Float[Tensor, "3 3"]
-    backdrop_noise_std: float = 0.0
-    """Standard deviation of the noise on the background's values in training."""
 
     def __init__(self, config: DecomposedFieldConfig, start_shape: Optional[StartShapeConfig] = None) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.decomposed_field import DecomposedFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.nerf_field import NerfFieldConfig
@@ -63,10 +64,10 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "decomposed"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
-    separates shape and appearance."""
+    separates shape and appearance. decomposed: CAMPARI's two networks, of the object and of what lies behind it."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -75,6 +76,8 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
     """Sizes of the nerf field."""
+    decomposed: DecomposedFieldConfig = dataclasses.field(default_factory=DecomposedFieldConfig)
+    """Sizes of the decomposed field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
     """Box and first surface of the tri-plane and hash fields, and of nerf where it asks for one; film-siren has its
     own."""
@@ -182,6 +185,7 @@ class GanModel(Model):
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
+            "decomposed": (config.decomposed, shape),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
         renderer, moved = config.neural_renderer.setup(), None
