@@ -24,7 +24,9 @@ from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.composite_field import CompositeFieldConfig
 from gan3d_ns.fields.decomposed_field import DecomposedFieldConfig
+from gan3d_ns.fields.feature_volume_field import FeatureVolumeFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
 from gan3d_ns.fields.nerf_field import NerfFieldConfig
@@ -64,10 +66,11 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf", "decomposed"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "decomposed", "feature-volume"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
-    separates shape and appearance. decomposed: CAMPARI's two networks, of the object and of what lies behind it."""
+    separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
+    decomposed: CAMPARI's two networks, of the object and of what lies behind it. feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -78,9 +81,13 @@ class GanModelConfig(ModelConfig):
     """Sizes of the nerf field."""
     decomposed: DecomposedFieldConfig = dataclasses.field(default_factory=DecomposedFieldConfig)
     """Sizes of the decomposed field."""
+    composite: CompositeFieldConfig = dataclasses.field(default_factory=CompositeFieldConfig)
+    """Objects, background and places of the composite field."""
+    feature_volume: FeatureVolumeFieldConfig = dataclasses.field(default_factory=FeatureVolumeFieldConfig)
+    """Sizes of the feature-volume field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
-    """Box and first surface of the tri-plane and hash fields, and of nerf where it asks for one; film-siren has its
-    own."""
+    """Box and first surface of the tri-plane and hash fields, and of nerf and feature-volume where they ask for one;
+    film-siren has its own."""
     geometry: Literal["occupancy", "density"] = "occupancy"
     """occupancy: GOF, a surface is searched for and sampled in a shrinking window. density: a radiance field as pi-GAN
     and GRAF, sampled over the whole ray. The field stays the same: this flag is GOF against pi-GAN."""
@@ -186,9 +193,16 @@ class GanModel(Model):
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
             "decomposed": (config.decomposed, shape),
+            "composite": (config.composite, {}),
+            "feature-volume": (
+                config.feature_volume,
+                {**shape, "renderer_layers": config.neural_renderer.style_layers},
+            ),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
-        renderer, moved = config.neural_renderer.setup(), None
+        # A field can leave out its renderer: it then gives colours.
+        renderer = None if generative_field.feature_dim is None else config.neural_renderer.setup()
+        moved = None
         if config.camera_law == "learned":
             moved = config.camera_generator.setup(prior=config.pose_prior)
         return Generator(generative_field, self.build_sampler(), config.background, renderer, moved)

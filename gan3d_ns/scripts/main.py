@@ -17,6 +17,7 @@ from gan3d_ns.scripts.export_splats import ExportSplats
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
+from gan3d_ns.scripts.import_volumegan import ImportVolumegan
 from gan3d_ns.scripts.sample import Sample
 from gan3d_ns.scripts.video import Video
 
@@ -29,6 +30,7 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+    Annotated[ImportVolumegan, tyro.conf.subcommand("volumegan")],
 ]
 
 Pictured = Union[
