@@ -70,7 +70,8 @@ class GanModelConfig(ModelConfig):
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
     separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
-    decomposed: CAMPARI's two networks, of the object and of what lies behind it. feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
+    decomposed: CAMPARI's two networks, of the object and of what lies behind it. feature-volume: VolumeGAN's 3D
+    convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
