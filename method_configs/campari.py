@@ -1,4 +1,4 @@
-"""CAMPARI (Niemeyer and Geiger, 3DV 2021) in three sizes: an object before a background, and cameras that are learned."""
+"""CAMPARI (Niemeyer and Geiger, 3DV 2021) in three sizes: an object, a background, and cameras that are learned."""
 
 from dataclasses import replace
 from typing import Any, Dict, Tuple
@@ -67,7 +67,7 @@ def published_prior(all_around: bool) -> PosePriorConfig:
 
 
 def published_curriculum(batches: Tuple[int, int, int], samples: Tuple[int, int, int]) -> Tuple[CurriculumStage, ...]:
-    """Sides of 32, 64 from step 20,000 and 128 from 70,000; samples change at 5,000 and 50,000 (released code, configs).
+    """Sides of 32, from step 20,000 64 and from 70,000 128; samples change at 5,000 and 50,000 (released configs).
 
     The released rates would fall to a tenth every 150,000 steps, but its step count grows a thousandfold each iteration
     and nothing falls in effect: constant here.
