@@ -54,7 +54,7 @@ from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_code
 from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
 from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
-from gan3d_ns.viewer.camera_home import CameraHome
+from gan3d_ns.viewer.camera_home import CameraHome, Home
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
@@ -171,8 +171,7 @@ class GanModel(Model):
             check=self.accept,
         )
         self.guard = RenderGuard()
-        home = poses_to_positions(self.cameras.drawn.mean_pose(), config.pose_prior.radius).tolist()
-        self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
+        self.camera_home = CameraHome(self.home)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self.shown_selection: Optional[LatentSelection] = None
@@ -212,6 +211,12 @@ class GanModel(Model):
     def pose_prior(self) -> PosePrior:
         """Where the cameras of the pictures stand: as configured, or about as they have been learnt."""
         return self.cameras.seen(self.generator_ema)
+
+    def home(self) -> Home:
+        """The middle of the training cameras."""
+        prior = self.pose_prior
+        x, y, z = poses_to_positions(prior.mean_pose(), prior.config.radius).tolist()
+        return Home((x, y, z), prior.config.fov_deg)
 
     def sample_viewpoints(
         self, num: int, randomness: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
