@@ -250,7 +250,8 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
         elevation_spread_deg=max(0.0, spread),
     )
     if viewpoints.tangents is not None:
-        changed.fov_deg = float(torch.rad2deg(2.0 * torch.atan(viewpoints.tangents)).mean())
+        fovs = torch.rad2deg(2.0 * torch.atan(viewpoints.tangents.double()))
+        changed.fov_deg, changed.fov_std_deg = float(fovs.mean()), float(fovs.std(dim=0, correction=0).mean())
     if viewpoints.radii is not None:
         radii = viewpoints.radii.double()
         changed.radius = float(radii.mean())

@@ -87,6 +87,8 @@ class GanTrainerConfig(TrainerConfig):
     """Show patches in place of whole pictures: `--patches.size 32` where these do not fit in memory."""
     geometry_release_steps: int = 0
     """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
+    camera_release_step: int = 500
+    """Step from which learned cameras may leave their prior, as published (CAMPARI)."""
     top_k: TopKConfig = field(default_factory=TopKConfig)
     """How many of the generated pictures train the generator."""
     mapping_lr_factor: float = 1.0
