@@ -70,20 +70,25 @@ def tiny_presets() -> Dict[str, Dict[str, Any]]:
     """Cameras and places of known collections."""
 
     def preset(
-        prior: PosePriorConfig, places: PlacementConfig, num_objects: int = 1, background: str = "black"
+        prior: PosePriorConfig,
+        places: PlacementConfig,
+        start_radius: float,
+        num_objects: int = 1,
+        background: str = "black",
     ) -> Dict[str, Any]:
         return {
             "pipeline.model.pose_prior": prior,
             "pipeline.model.composite.num_objects": num_objects,
             "pipeline.model.composite.placement": places,
+            "pipeline.model.composite.background_start_radius": start_radius,
             "pipeline.datamanager.collection.background": background,
         }
 
     return {
-        "default": preset(TINY_HEADS, HEAD_PLACES),
-        "scenes": preset(SCENE_CAMERAS, SCENE_PLACES, 4),
+        "default": preset(TINY_HEADS, HEAD_PLACES, 0.09),
+        "scenes": preset(SCENE_CAMERAS, SCENE_PLACES, 0.33, 4),
         "procedural": preset(
-            POSE_PRIOR_PRESETS["procedural"], placement(cube(0.3), cube(0.3), turns=(0.0, 0.0)), 1, "white"
+            POSE_PRIOR_PRESETS["procedural"], placement(cube(0.3), cube(0.3), turns=(0.0, 0.0)), 0.1, 1, "white"
         ),
     }
 
@@ -136,6 +141,8 @@ giraffe_tiny = MethodSpecification(
                     ),
                     feature_dim=32,
                     placement=HEAD_PLACES,
+                    start_gain=8.0,
+                    background_start_radius=0.09,
                 ),
                 neural_renderer=GiraffeRendererConfig(feature_dim=32, ray_side=16, resolution=32, min_channels=16),
                 geometry="density",
