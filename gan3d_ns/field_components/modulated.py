@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan3d_ns.field_components.style_layers import EqualisedLinear
+
 DEMODULATION_EPSILON = 1e-8
 NORMALISATION_EPSILON = 1e-8
 SHIFT_STD = 0.3
@@ -119,3 +121,63 @@ class ModulatedLinear(nn.Module):
         if self.demodulate:
             weights = weights * torch.rsqrt(weights.square().sum(dim=1, keepdim=True) + DEMODULATION_EPSILON)
         return weights, self.shift(code)
+
+
+class EqualisedModulatedLinear(nn.Module):
+    """A 1x1 convolution of StyleGAN2 (section 2.2): weights at equalised learning rate that a code scales, and a bias.
+
+    As :class:`ModulatedLinear` it answers with one matrix for each code; the bias does not depend on the code.
+
+    Args:
+        in_features: length of the inputs.
+        out_features: length of the outputs.
+        code_dim: length of the code.
+        demodulate: scale each output back to the variance of its inputs.
+        rate: factor of the learning rate, see :class:`EqualisedLinear`.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, code_dim: int, demodulate: bool = True, rate: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / rate)
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.style = EqualisedLinear(code_dim, in_features, initial_bias=1.0, rate=rate)
+        self.scale = rate / math.sqrt(in_features)
+        self.rate = rate
+        self.demodulate = demodulate
+
+    def forward(
+        self, code: Float[Tensor, "batch code"]
+    ) -> tuple[Float[Tensor, "batch in_features out_features"], Float[Tensor, "batch out_features"]]:
+        """Weights and biases for each code."""
+        weights = self.style(code)[:, :, None] * (self.weight.T * self.scale)
+        if self.demodulate:
+            weights = weights * torch.rsqrt(weights.square().sum(dim=1, keepdim=True) + DEMODULATION_EPSILON)
+        return weights, (self.bias * self.rate).expand(len(code), -1)
+
+
+class EqualisedMapping(nn.Sequential):
+    """Latents, scaled to unit variance, to codes by dense layers with leaky ReLUs (StyleGAN2, released code).
+
+    Args:
+        latent_dim: length of the latents.
+        hidden_dim: width of the layers but the last.
+        code_dim: length of the codes.
+        num_layers: how many layers.
+        rate: factor of their learning rate; 0.01 as published.
+    """
+
+    def __init__(self, latent_dim: int, hidden_dim: int, code_dim: int, num_layers: int = 8, rate: float = 0.01):
+        widths = (latent_dim, *[hidden_dim] * (num_layers - 1), code_dim)
+        super().__init__(
+            *(EqualisedLinear(fan_in, fan_out, rate=rate) for fan_in, fan_out in itertools.pairwise(widths))
+        )
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, latents: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, "batch code"]:
+        features = latents * torch.rsqrt(latents.square().mean(dim=-1, keepdim=True) + NORMALISATION_EPSILON)
+        for layer in self:
+            features = F.leaky_relu(layer(features), 0.2) * math.sqrt(2.0)
+        return features

@@ -24,6 +24,11 @@ class NeuralRendererConfig(InstantiateConfig):
     _target: Type = field(default_factory=lambda: no_neural_renderer)  # pyright: ignore
     """target class to instantiate"""
 
+    @property
+    def style_layers(self) -> "tuple[str, ...]":
+        """Names of the layers that take a code, see `NeuralRenderer.style_layers`."""
+        return ()
+
 
 def as_image(features: Float[Tensor, "view ray channel"], columns: int) -> Float[Tensor, "view channel row column"]:
     """Values of rays, row by row from the top left, as an image."""

@@ -12,6 +12,7 @@ from gan3d_ns.errors import UserError
 
 if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
+    from gan3d_ns.models.generator import Generator
     from gan3d_ns.scripts.weight_files import Release
 
 RUN_NAME = "imported"
@@ -57,6 +58,14 @@ class ImportWeights:
     def configure(self, config: "GanTrainerConfig", sizes: Any) -> None:
         """Puts the field's sizes, and what the release renders differently from training, into the config."""
         raise NotImplementedError
+
+    def load(self, generator: "Generator", state: Mapping[str, Any]) -> None:
+        """Puts a state dict of the release into a generator."""
+        generator.field.load_authors_weights(dict(state))
+
+    def centre(self, state: Mapping[str, Any]) -> Optional[Any]:
+        """The centre of truncation where the release's state dict holds it; None: it is measured."""
+        return None
 
     def prepare(self, pipeline: Any, config: "GanTrainerConfig", step: int) -> None:
         """Brings scheduled values of the pipeline to a step."""
@@ -111,11 +120,15 @@ class ImportWeights:
         torch.manual_seed(config.machine.seed)
         pipeline: Any = config.pipeline.setup(device="cpu", test_mode="inference")
         model, step = pipeline.model, config.max_num_iterations if self.step is None else self.step
-        model.generator.field.load_authors_weights(dict(weights.plain))
-        model.generator_ema.field.load_authors_weights(dict(weights.averaged))
+        self.load(model.generator, weights.plain)
+        self.load(model.generator_ema, weights.averaged)
         self.prepare(pipeline, config, step)
-        model.generator_ema.update_mean_code(torch.Generator().manual_seed(config.machine.seed), NUM_MEAN_LATENTS)
-        model.generator.mean_code.copy_(model.generator_ema.mean_code)
+        centre = self.centre(weights.averaged)
+        if centre is None:
+            model.generator_ema.update_mean_code(torch.Generator().manual_seed(config.machine.seed), NUM_MEAN_LATENTS)
+            centre = model.generator_ema.mean_code
+        for generator in (model.generator, model.generator_ema):
+            generator.mean_code.copy_(centre)
 
         optimizers = Optimizers(config.optimizers.copy(), pipeline.get_param_groups())
         checkpoint: Dict[str, Any] = checkpoint_state(step, pipeline, optimizers, GradScaler(device="cpu"))

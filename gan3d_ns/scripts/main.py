@@ -8,6 +8,7 @@ from typing import Optional, Sequence, Union
 import tyro
 from typing_extensions import Annotated
 
+from gan3d_ns.scripts.cameras import Cameras
 from gan3d_ns.scripts.collection import Models, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
@@ -16,6 +17,7 @@ from gan3d_ns.scripts.export_splats import ExportSplats
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
+from gan3d_ns.scripts.import_volumegan import ImportVolumegan
 from gan3d_ns.scripts.sample import Sample
 from gan3d_ns.scripts.video import Video
 
@@ -28,6 +30,7 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+    Annotated[ImportVolumegan, tyro.conf.subcommand("volumegan")],
 ]
 
 Pictured = Union[
@@ -74,6 +77,7 @@ Command = Union[
     Annotated[Evaluate, tyro.conf.subcommand("eval")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
     Annotated[Video, tyro.conf.subcommand("video")],
+    Annotated[Cameras, tyro.conf.subcommand("cameras")],
     Annotated[Import, tyro.conf.subcommand("import")],
     Annotated[Collection, tyro.conf.subcommand("collection")],
 ]
