@@ -50,9 +50,10 @@ from gan3d_ns.model_components.ray_samplers import (
 from gan3d_ns.models.camera_law import CameraLaw
 from gan3d_ns.models.finished_picture import finished_picture
 from gan3d_ns.models.generator import Generator
-from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes, selected_styles
 from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
 from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
+from gan3d_ns.models.scene_panel import scene_controls
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome, Home
 from gan3d_ns.viewer.latent_controls import LatentControls
@@ -162,6 +163,7 @@ class GanModel(Model):
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
+        self.scene_controls = scene_controls(self.generator.field)
         self.latent = LatentControls(
             config.seed,
             config.truncation,
@@ -169,6 +171,7 @@ class GanModel(Model):
             self.generator.field.style_layers,
             encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
             check=self.accept,
+            scene=self.scene_controls,
         )
         self.guard = RenderGuard()
         self.camera_home = CameraHome(self.home)
@@ -267,6 +270,7 @@ class GanModel(Model):
         """
         known, own = saved.metadata, self.config.method_name
         saved_codes(self.generator.field, saved)
+        described(LatentSelection(saved=saved), ())  # refuses a scene that cannot be read
         if own and known.get("method", own) != own:
             raise UserError(f"the latent {saved.name} is of {known['method']}, this run of {own}; open it there.")
         weights = known.get("weights", "").rpartition(" ")[-1]
@@ -296,10 +300,9 @@ class GanModel(Model):
         """See :func:`~gan3d_ns.models.latent_codes.layer_codes`."""
         return layer_codes(self.generator_of(selection), selection)
 
-    @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
-        """Styles of one object, see :meth:`layer_codes`."""
-        return self.generator_of(selection).field.condition_layers(self.layer_codes(selection))
+        """See :func:`~gan3d_ns.models.latent_codes.selected_styles`."""
+        return selected_styles(self.generator_of(selection), selection)
 
     def shown_object(self) -> "ShownObject":
         """The object that the controls choose; kept until the controls, the weights or the device change."""
