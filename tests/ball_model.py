@@ -63,9 +63,11 @@ class BallModel(GanModel):
         return Generator(field, self.build_sampler(), self.config.background)
 
 
-def ball_model(preset: str = "procedural", **settings: Any) -> BallModel:
+def ball_model(
+    preset: str = "procedural", config_type: Type[BallModelConfig] = BallModelConfig, **settings: Any
+) -> BallModel:
     """The model with a published pose prior, before white, its surface well sampled."""
-    config = BallModelConfig(
+    config = config_type(
         pose_prior=POSE_PRIOR_PRESETS[preset],
         background="white",
         sampler=SurfaceWindowSamplerConfig(num_coarse_samples=24),

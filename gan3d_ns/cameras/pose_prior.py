@@ -346,6 +346,16 @@ POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
     "procedural": PosePriorConfig(
         distribution="uniform", yaw_spread_deg=180.0, elevation_mean_deg=30.0, elevation_spread_deg=25.0
     ),
+    # The built-in collection of scenes: objects move, cameras hardly; the range holds the objects and the plane around.
+    "scenes": PosePriorConfig(
+        distribution="uniform",
+        yaw_spread_deg=15.0,
+        elevation_mean_deg=30.0,
+        elevation_spread_deg=4.0,
+        fov_deg=37.0,
+        near=0.5,
+        far=1.9,
+    ),
 }
 """Published pose laws by name of the collection; each entry says where its numbers come from."""
 

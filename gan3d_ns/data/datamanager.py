@@ -15,10 +15,10 @@ from nerfstudio.model_components.ray_generators import RayGenerator
 from torch import Tensor
 from torch.nn import Parameter
 
+from gan3d_ns.data.built_in import BuiltIn, built_in_folder
 from gan3d_ns.data.data_order import epoch_flips, epoch_indices
 from gan3d_ns.data.dataparsers import ImageCollectionDataParserConfig
 from gan3d_ns.data.image_collection import ImageCollection, ImageCollectionConfig
-from gan3d_ns.data.procedural import procedural_collection_folder
 from gan3d_ns.errors import UserError
 
 PLACEHOLDER_GREY = 128
@@ -34,6 +34,9 @@ class GanDataManagerConfig(VanillaDataManagerConfig):
         default_factory=ImageCollectionDataParserConfig
     )
     """The folder and its virtual views."""
+    built_in: BuiltIn = "toy-cars"
+    """The pictures of trainings without --data, made on the first use: a car in each, or two to four solids on a
+    plane (scenes)."""
     collection: ImageCollectionConfig = field(default_factory=ImageCollectionConfig)
     """How pictures are cropped, resized and kept."""
     horizontal_flip: bool = True
@@ -86,7 +89,7 @@ class GanDataManager(VanillaDataManager[VirtualViewDataset]):
         """
         folder = self.config.dataparser.data
         if folder is None:
-            folder = procedural_collection_folder()
+            folder = built_in_folder(self.config.built_in)
         self.collection = self.config.collection.setup(source=Path(folder), resolution=resolution)
 
     def real_batch(

@@ -25,7 +25,7 @@ class ImageCollectionDataParserConfig(DataParserConfig):
     _target: Type = field(default_factory=lambda: ImageCollectionDataParser)
     """target class to instantiate"""
     data: Optional[Path] = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Folder of pictures, of any sizes and nested as you like. Without it the built-in toy cars are used."""
+    """Folder of pictures, of any sizes and nested as you like. Without it built-in pictures are used."""
     num_virtual_views: int = 32
     """Cameras drawn from the pose prior: the views that ns-export fuses."""
     virtual_view_resolution: int = 128

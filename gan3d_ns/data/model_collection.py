@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 from torch import Tensor
 
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
 from gan3d_ns.data.model_files import (
     MODEL_SUFFIXES,
     ColouredMesh,
@@ -32,7 +32,8 @@ from gan3d_ns.data.model_rendering import (
     render_model_colours,
 )
 from gan3d_ns.data.picture_folder import check_sizes, write_pictures
-from gan3d_ns.data.procedural import SUPERSAMPLING, procedural_pose_prior
+from gan3d_ns.data.procedural import CARS_REACH, SUPERSAMPLING
+from gan3d_ns.data.true_cameras import TrueCameras, draw_cameras, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 
@@ -78,20 +79,25 @@ def models_hash(models: dict[str, ColouredMesh]) -> str:
 
 
 def write_model_collection(
-    folder: Path, models: dict[str, ColouredMesh], num_images: int, resolution: int, seed: int
+    folder: Path,
+    models: dict[str, ColouredMesh],
+    num_images: int,
+    resolution: int,
+    seed: int,
+    law: PosePriorConfig | None = None,
 ) -> None:
     """Fill an empty folder with pictures of models and what is true of them; the same arguments give the same files.
 
-    Picture i shows model i modulo their number from pose i of the `procedural` prior, over white.
+    Picture i shows model i modulo their number from pose i of the law (the preset `procedural` where none is given),
+    over white.
 
     Raises:
-        UserError: where the numbers make no collection.
+        UserError: where the numbers or the law make no collection.
     """
     check_sizes(num_images, resolution)
     if num_images < len(models):
         raise UserError(f"{num_images} images cannot show {len(models)} models; ask for {len(models)} or more.")
-    prior = procedural_pose_prior()
-    poses = prior.sample(num_images, torch.Generator().manual_seed(seed))
+    cameras = draw_cameras(law or POSE_PRIOR_PRESETS["procedural"], num_images, seed, CARS_REACH)
     (folder / MODELS_FOLDER).mkdir()
     scenes = []
     for number, model in enumerate(models.values()):
@@ -100,13 +106,14 @@ def write_model_collection(
         _write_model(_model_file(folder, number), model, faces_in_sight(scenes[-1]))
 
     def picture(number: int) -> Float[Tensor, "3 row column"]:
-        return render_model_colours(scenes[number % len(scenes)], prior, poses[number], resolution, SUPERSAMPLING)
+        seen_from = cameras.seen_from(number)
+        return render_model_colours(scenes[number % len(scenes)], *seen_from, resolution, SUPERSAMPLING)
 
     write_pictures(folder, range(num_images), num_images, picture, "Photographing the models")
     with open(folder / TRUTH_FILE, "wb") as stream:
         np.savez(
             stream,
-            poses=poses.numpy(),
+            **cameras.arrays(),
             objects=np.arange(num_images, dtype=np.int64) % len(models),
             names=np.array(list(models)),
             resolution=np.int64(resolution),
@@ -114,7 +121,7 @@ def write_model_collection(
             version=np.int64(MODEL_COLLECTION_VERSION),
         )
     about = {"images": num_images, "models": len(models), "resolution": resolution, "seed": seed}
-    (folder / "about.json").write_text(json.dumps({**about, "pose_prior": "procedural"}, indent=2) + "\n", "utf-8")
+    (folder / "about.json").write_text(json.dumps({**about, **cameras.about()}, indent=2) + "\n", "utf-8")
 
 
 class ModelTruth:
@@ -140,7 +147,7 @@ class ModelTruth:
     def __init__(self, folder: Path) -> None:
         try:
             with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
-                self.poses = torch.from_numpy(truth["poses"])
+                self.cameras: TrueCameras = read_cameras(truth, "procedural")
                 self.objects = [int(number) for number in truth["objects"]]
                 self.names = [str(name) for name in truth["names"]]
                 self.resolution = int(truth["resolution"])
@@ -157,7 +164,7 @@ class ModelTruth:
             )
         self.folder = folder
         self.num_objects = len(self.names)
-        self.prior = procedural_pose_prior()
+        self.prior, self.poses = self.cameras.prior, self.cameras.poses
         self._scenes: OrderedDict[int, ModelScene] = OrderedDict()
 
     def __len__(self) -> int:
@@ -172,9 +179,9 @@ class ModelTruth:
         return self.poses[index]
 
     def view(self, index: int, resolution: int, pose: Float[Tensor, "2"] | None = None) -> TrueView:
-        """The model of a picture, from the picture's pose or from any other; normals are those of its flat faces."""
-        pose = self.poses[index] if pose is None else pose
-        return render_model(self._scene(self.objects[index]), self.prior, pose, resolution, SUPERSAMPLING)
+        """The model of a picture, from its camera or from any other pose; normals are those of its flat faces."""
+        seen_from = self.cameras.seen_from(index, pose)
+        return render_model(self._scene(self.objects[index]), *seen_from, resolution, SUPERSAMPLING)
 
     def mesh(self, number: int) -> TrueMesh:
         """The faces of a model that can be seen from outside; it need not be closed."""

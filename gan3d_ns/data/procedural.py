@@ -7,24 +7,24 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.picture_folder import check_sizes, write_pictures
 from gan3d_ns.data.procedural_car_sampling import sample_car
-from gan3d_ns.data.procedural_cars import Car
+from gan3d_ns.data.procedural_cars import FIT_RADIUS, Car
+from gan3d_ns.data.procedural_meshes import surface_mesh
 from gan3d_ns.data.procedural_rendering import (
     SceneRendering,
     render,
     render_colours,
     render_depth,
     seen_normals,
-    surface_normals,
 )
+from gan3d_ns.data.true_cameras import TrueCameras, draw_cameras, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 
@@ -34,12 +34,12 @@ DEFAULT_NUM_IMAGES = 2000
 DEFAULT_RESOLUTION = 64
 SUPERSAMPLING = 2
 """Rays along each side of a pixel."""
-MESH_CELLS = 96
-"""Cells of the lattice along each side of a mesh's cube."""
+CARS_REACH = 1.2 * FIT_RADIUS
+"""Distance from the origin, in world units, within which every car lies."""
 
 
 def procedural_pose_prior() -> PosePrior:
-    """Return where the collection's cameras stand: the preset `procedural`."""
+    """Return where the built-in collection's cameras stand: the preset `procedural`."""
     return PosePrior(POSE_PRIOR_PRESETS["procedural"])
 
 
@@ -101,7 +101,7 @@ class ProceduralTruth:
     def __init__(self, folder: Path) -> None:
         try:
             with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
-                self.poses = torch.from_numpy(truth["poses"])
+                self.cameras: TrueCameras = read_cameras(truth, "procedural")
                 self.seeds = [int(seed) for seed in truth["seeds"]]
                 self.resolution = int(truth["resolution"])
                 version = int(truth["version"])
@@ -117,7 +117,7 @@ class ProceduralTruth:
             )
         self.folder = folder
         self.num_objects = len(self.seeds)
-        self.prior = procedural_pose_prior()
+        self.prior, self.poses = self.cameras.prior, self.cameras.poses
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -136,74 +136,70 @@ class ProceduralTruth:
 
     def camera(self, index: int, resolution: int | None = None) -> Cameras:
         """True camera, as nerfstudio Cameras of shape (1,)."""
-        return self.prior.cameras(self.poses[index : index + 1], resolution or self.resolution)
+        return self.cameras.camera(index, resolution or self.resolution)
 
     def scene(self, index: int) -> Car:
         """The car itself: `sdf(points)` and `colour(points)` in world units."""
         return sample_car(self.seeds[index])
 
     def depth(self, index: int, resolution: int | None = None) -> Float[Tensor, "row column"]:
-        """Euclidean distance from the camera to the surface at the pixels' centres; the prior's far beside the car."""
-        return render_depth(self.scene(index), self.prior, self.poses[index], resolution or self.resolution)
+        """Euclidean distance from the camera to the surface at the pixels' centres; its camera's far beside the car."""
+        prior = self.cameras.prior_of(index)
+        return render_depth(self.scene(index), prior, self.poses[index], resolution or self.resolution)
 
     def mask(self, index: int, resolution: int | None = None) -> Bool[Tensor, "row column"]:
         """True where the ray through the pixel's centre meets the car."""
-        return self.depth(index, resolution) < self.prior.config.far
+        return self.depth(index, resolution) < self.cameras.prior_of(index).config.far
 
     def rendering(
         self, index: int, resolution: int | None = None, pose: Float[Tensor, "2"] | None = None
     ) -> SceneRendering:
-        """Colours, depth and mask of the car, from its picture's pose or from any other."""
-        pose = self.poses[index] if pose is None else pose
-        return render(self.scene(index), self.prior, pose, resolution or self.resolution, SUPERSAMPLING)
+        """Colours, depth and mask of the car, from its picture's camera or any other pose."""
+        prior, pose = self.cameras.seen_from(index, pose)
+        return render(self.scene(index), prior, pose, resolution or self.resolution, SUPERSAMPLING)
 
     def view(self, index: int, resolution: int, pose: Float[Tensor, "2"] | None = None) -> TrueView:
-        """The car of a picture, from the picture's pose or from any other."""
-        pose = self.poses[index] if pose is None else pose
+        """The car of a picture, from the picture's camera or from any other pose at the prior's radius."""
         rgb, depth, mask = self.rendering(index, resolution, pose)
-        return TrueView(rgb, depth, mask, seen_normals(self.scene(index), self.prior, pose, depth))
+        return TrueView(rgb, depth, mask, seen_normals(self.scene(index), *self.cameras.seen_from(index, pose), depth))
 
     def mesh(self, number: int) -> TrueMesh:
-        """The surface of a car, by marching cubes (Lewiner et al. 2003): closed, faces counter-clockwise outside."""
-        # Here, because registering a method imports this file.
-        from skimage.measure import marching_cubes
-
-        car = self.scene(number)
-        axis = torch.linspace(-car.bounding_radius, car.bounding_radius, MESH_CELLS + 1)
-        lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
-        distances = torch.cat([car.sdf(layer.reshape(-1, 3)) for layer in lattice]).view(lattice.shape[:3])
-        vertices, faces, _, _ = marching_cubes(distances.numpy(), 0.0)
-        # A distance is known also between lattice points: a step of its length lands on the surface.
-        points = torch.from_numpy(vertices.astype(np.float32)) * (axis[1] - axis[0]) + axis[0]
-        for _ in range(2):
-            points = points - car.sdf(points)[:, None] * surface_normals(car, points)
-        return TrueMesh(points, torch.from_numpy(faces.astype(np.int64)))
+        """The surface of a car: closed, faces counter-clockwise seen from outside."""
+        return surface_mesh(self.scene(number))
 
 
-def write_procedural_collection(folder: Path, num_images: int, resolution: int, seed: int) -> None:
+def write_procedural_collection(
+    folder: Path, num_images: int, resolution: int, seed: int, law: PosePriorConfig | None = None
+) -> None:
     """Fill an empty folder with toy cars; the same arguments give the same files (see `procedural_collection_folder`).
 
+    Args:
+        folder: where to.
+        num_images: how many cars.
+        resolution: pixels a side.
+        seed: selects the cars and poses.
+        law: where the cameras stand; the default is the preset `procedural`.
+
     Raises:
-        UserError: where the numbers make no collection.
+        UserError: where the numbers or the law make no collection.
     """
     check_sizes(num_images, resolution)
-    prior = procedural_pose_prior()
-    poses = prior.sample(num_images, torch.Generator().manual_seed(seed))
+    cameras = draw_cameras(law or POSE_PRIOR_PRESETS["procedural"], num_images, seed, CARS_REACH)
     seeds = [seed * 1_000_000 + number for number in range(num_images)]
 
     def picture(number: int) -> Float[Tensor, "3 row column"]:
-        return render_colours(sample_car(seeds[number]), prior, poses[number], resolution, SUPERSAMPLING)
+        return render_colours(sample_car(seeds[number]), *cameras.seen_from(number), resolution, SUPERSAMPLING)
 
     write_pictures(folder, range(num_images), num_images, picture, "Making toy cars")
     with open(folder / TRUTH_FILE, "wb") as stream:
         np.savez(
             stream,
-            poses=poses.numpy(),
+            **cameras.arrays(),
             seeds=np.array(seeds, dtype=np.int64),
             resolution=np.int64(resolution),
             version=np.int64(PROCEDURAL_VERSION),
         )
-    about = {"images": num_images, "resolution": resolution, "seed": seed, "pose_prior": "procedural"}
+    about = {"images": num_images, "resolution": resolution, "seed": seed, **cameras.about()}
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 

@@ -120,15 +120,21 @@ def shade(scene: Scene, points: Float[Tensor, "point 3"]) -> Float[Tensor, "poin
 
 
 def lit(
-    colours: Float[Tensor, "point 3"], normals: Float[Tensor, "point 3"], openness: Float[Tensor, "point"]
+    colours: Float[Tensor, "point 3"],
+    normals: Float[Tensor, "point 3"],
+    openness: Float[Tensor, "point"],
+    key_share: Float[Tensor, "point"] | float = 1.0,
 ) -> Float[Tensor, "point 3"]:
-    """Return colours in the standing lights; `openness` is 1 in the open and smaller in corners."""
+    """Return colours in the standing lights.
+
+    `openness` is 1 in the open and smaller in corners, `key_share` the visible share of the main light.
+    """
     key, fill = (
         torch.nn.functional.normalize(torch.tensor(light, device=normals.device), dim=0)
         for light in (KEY_LIGHT, FILL_LIGHT)
     )
     light = AMBIENT * (0.8 + 0.2 * normals[:, 1])
-    light = light + KEY * (normals @ key).clamp_min(0.0) + FILL * (normals @ fill).clamp_min(0.0)
+    light = light + KEY * key_share * (normals @ key).clamp_min(0.0) + FILL * (normals @ fill).clamp_min(0.0)
     light = light * (0.55 + 0.45 * openness.clamp(0.0, 1.0))
     return (colours * light[:, None]).clamp(0.0, 1.0)
 

@@ -72,11 +72,12 @@ class StagedDiscriminator(Discriminator):
 
     Args:
         config: sizes.
-        adapters: for each side, images to features.
+        adapters: images to features, for each side at which images enter or from which the next one fades in; the
+            smallest side fades in from nothing where there is none below it.
         blocks: for each side but the last one, features to features of half the side.
 
     Raises:
-        UserError: in `forward`, where images are not square or their side is not one of the blocks'.
+        UserError: in `forward`, where images are not square or their side has no block or no adapter.
     """
 
     def __init__(
@@ -96,13 +97,14 @@ class StagedDiscriminator(Discriminator):
     ) -> Float[Tensor, "batch channel last last"]:
         """What the last block gives for images of any of the supported sides."""
         side = images.shape[-1]
-        if images.shape[-2] != side or side not in self.sides:
+        entries = [side for side in reversed(self.sides) if str(side) in self.from_rgb]
+        if images.shape[-2] != side or side not in entries:
             raise UserError(
                 f"the images are {images.shape[-2]} x {side} pixels, but this discriminator takes squares with a side "
-                f"of {', '.join(map(str, reversed(self.sides)))}; change the images' resolution or its `resolution`."
+                f"of {', '.join(map(str, entries))}; change the images' resolution or its `resolution`."
             )
         hidden = self.blocks[str(side)](self.from_rgb[str(side)](images))
-        if fade < 1.0:
+        if fade < 1.0 and str(side // 2) in self.from_rgb:
             coarse = self.from_rgb[str(side // 2)](self.halve_images(images))
             hidden = fade * hidden + (1.0 - fade) * coarse
         for smaller in self.sides[self.sides.index(side) + 1 :]:

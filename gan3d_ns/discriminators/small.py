@@ -15,11 +15,10 @@ from gan3d_ns.discriminators.base import (
     StagedDiscriminator,
     sides_down_to,
 )
+from gan3d_ns.discriminators.batch_deviation import append_batch_deviation
 from gan3d_ns.discriminators.coord_conv import CoordConv2d
 
 LEAKY_SLOPE = 0.2
-DEVIATION_EPSILON = 1e-8
-"""Added under the square root of the batch statistic, so that a batch of one has a gradient."""
 POSE_WEIGHT_SCALE = 0.1
 """Initial weights of the pose estimate against the score's: it starts close to the prior's mean."""
 LAST_SIDE = 4
@@ -93,17 +92,6 @@ class SmallDiscriminator(StagedDiscriminator):
         hidden = functional.leaky_relu(self.joint(hidden), LEAKY_SLOPE)
         estimate = self.head(hidden.flatten(1))
         return DiscriminatorOutput(score=estimate[:, 0], pose=estimate[:, 1:])
-
-
-def append_batch_deviation(
-    features: Float[Tensor, "batch channel height width"],
-) -> Float[Tensor, "batch channel_1 height width"]:
-    """The features with one more channel: their standard deviation over the batch, averaged to a single number."""
-    batch, _, height, width = features.shape
-    # Half precision would round the epsilon to zero.
-    precise = features.to(torch.promote_types(features.dtype, torch.float32))
-    deviation = (precise.var(dim=0, unbiased=False) + DEVIATION_EPSILON).sqrt().mean().to(features.dtype)
-    return torch.cat([features, deviation.expand(batch, 1, height, width)], dim=1)
 
 
 class _Adapter(nn.Sequential):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Optional, Type
+from typing import Literal, Optional, Type
 
 from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig, Scheduler
 from torch.optim import Optimizer
@@ -93,16 +93,19 @@ class TopKConfig:
 
 @dataclass(frozen=True)
 class DensityNoiseConfig:
-    """Standard deviation of the noise on raw densities, start max(0, 1 - step / length) (pi-GAN; not for occupancy)."""
+    """Standard deviation of the noise on raw densities; not for occupancy."""
 
     start: float = 1.0
     """Standard deviation at step 0."""
     length: int = 5000
     """Step from which there is no noise; 0 switches it off."""
+    decay: Literal["linear", "none"] = "linear"
+    """linear: start max(0, 1 - step / length) (pi-GAN, GRAF). none: the start, until the length is over (CAMPARI)."""
 
     def value(self, step: int) -> float:
         """Standard deviation at a step."""
-        return self.start * (1.0 - fade_alpha(step, 0, self.length))
+        over = fade_alpha(step, 0, self.length)
+        return self.start * (1.0 - over if self.decay == "linear" else float(over < 1.0))
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ class CurriculumStage:
     """Learning rate of the discriminator; None leaves it to the optimizer's own."""
     batch_split: int = 1
     """Parts in which the generator's batch is computed, one after the other, to save memory."""
+    num_samples: Optional[int] = None
+    """Samples over the whole of each ray while training a density; None leaves it to the sampler."""
 
 
 def validate_stages(stages: Sequence[CurriculumStage]) -> None:
@@ -192,6 +197,8 @@ def validate_stages(stages: Sequence[CurriculumStage]) -> None:
                 f"stage {number} splits {stage.batch_size} images into {stage.batch_split} parts; both must be "
                 "positive, and batch_split must divide batch_size."
             )
+        if stage.num_samples is not None and stage.num_samples < 3:
+            raise UserError(f"stage {number} has {stage.num_samples} samples on a ray; give 3 at least, or None.")
         for name in ("lr_generator", "lr_discriminator"):
             rate = getattr(stage, name)
             if rate is not None and rate <= 0:

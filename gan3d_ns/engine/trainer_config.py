@@ -12,6 +12,7 @@ from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from typing_extensions import Annotated
 
+from gan3d_ns.data.built_in import BUILT_IN_PRESETS
 from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.schedules import (
@@ -25,9 +26,6 @@ from gan3d_ns.engine.schedules import (
 )
 from gan3d_ns.errors import UserError
 from gan3d_ns.pipelines.gan_pipeline import GanPipelineConfig
-
-BUILT_IN_PRESET = "procedural"
-BUILT_IN_NAME = "toy-cars"
 
 
 def _trainer() -> Type:
@@ -68,7 +66,7 @@ class GanTrainerConfig(TrainerConfig):
     """Generator, discriminator, losses and data."""
     preset: str = "auto"
     """Numbers that belong to a collection (cameras, background, published schedules), see the README. auto: those of
-    the toy cars without --data, else the method's own. Flags that differ from the method's defaults win."""
+    the built-in collection without --data, else the method's own. Flags that differ from the method's defaults win."""
     presets: Annotated[Dict[str, Dict[str, Any]], tyro.conf.Suppress] = field(default_factory=dict)
     """The method's presets; "default" is what its config holds."""
     base_preset: Annotated[str, tyro.conf.Suppress] = "default"
@@ -138,13 +136,13 @@ class GanTrainerConfig(TrainerConfig):
 
     def note_pictures(self) -> None:
         """Tells the pipeline about the training's pictures, for those who open the run without a trainer."""
-        self.pipeline.knows_pictures = self.pictures is not None or self.base_preset == BUILT_IN_PRESET
+        self.pipeline.knows_pictures = self.pictures is not None or self.base_preset == self.built_in_preset
         self.pipeline.resolutions = tuple((stage.start_step, stage.resolution) for stage in self.curriculum)
 
     def set_experiment_name(self) -> None:
         """nerfstudio names runs after the data folder; without one it is the built-in collection."""
         if self.experiment_name is None and self.pictures is None:
-            self.experiment_name = BUILT_IN_NAME
+            self.experiment_name = self.pipeline.datamanager.built_in
         super().set_experiment_name()
 
     def save_config(self) -> None:
@@ -165,8 +163,8 @@ class GanTrainerConfig(TrainerConfig):
         """
         chosen = self.preset
         if chosen == "auto":
-            built_in = self.pictures is None and BUILT_IN_PRESET in self.presets
-            chosen = BUILT_IN_PRESET if built_in else self.base_preset
+            built_in = self.pictures is None and self.built_in_preset in self.presets
+            chosen = self.built_in_preset if built_in else self.base_preset
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)
@@ -178,6 +176,11 @@ class GanTrainerConfig(TrainerConfig):
         """The folder of pictures, whichever flag gave it; None means the built-in collection."""
         datamanager = self.pipeline.datamanager
         return self.data or datamanager.data or datamanager.dataparser.data
+
+    @property
+    def built_in_preset(self) -> str:
+        """The preset of the built-in collection that the method learns without pictures."""
+        return BUILT_IN_PRESETS[self.pipeline.datamanager.built_in]
 
     @property
     def largest_resolution(self) -> int:

@@ -23,3 +23,13 @@ def frequency_encoding(points: Float[Tensor, "*batch dim"], num_octaves: int) ->
     angles = points[..., None, :] * frequencies[:, None]
     waves = torch.stack((angles.sin(), angles.cos()), dim=-2)
     return torch.cat((points, waves.flatten(-3)), dim=-1)
+
+
+def wave_encoding(points: Float[Tensor, "*batch dim"], num_octaves: int) -> Float[Tensor, "*batch encoded"]:
+    """gamma(p) = [sin(pi p), cos(pi p), ..., sin(2^(L-1) pi p), cos(2^(L-1) pi p)] for L octaves (NeRF, equation 4).
+
+    Without p itself: of length 2 L dim.
+    """
+    frequencies = torch.pi * 2.0 ** torch.arange(num_octaves, device=points.device, dtype=points.dtype)
+    angles = points[..., None, :] * frequencies[:, None]
+    return torch.stack((angles.sin(), angles.cos()), dim=-2).flatten(-3)

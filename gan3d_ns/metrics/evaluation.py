@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from PIL import Image
 
+from gan3d_ns.data.built_in import BuiltIn, built_in_folder
 from gan3d_ns.data.image_collection import ImageCollection
 from gan3d_ns.data.image_files import list_image_files
-from gan3d_ns.data.procedural import procedural_collection_folder
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueCollection
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.records import Record
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gan3d_ns.metrics.pose_error import YawOffset
 
 NUM_HELD_OUT, HELD_OUT_SEED = 64, 1
-"""Toy cars that no training of the built-in collection has seen."""
+"""Toy cars, or scenes, that no training of the built-in collection has seen."""
 
 SAMPLED_FILES = 64
 
@@ -32,7 +32,7 @@ class RealCollection:
     """The pictures to compare with: a folder and how its files become squares."""
 
     folder: Optional[Path]
-    """None: the built-in toy cars."""
+    """None: the built-in collection."""
     collection: Any
     """ImageCollectionConfig of the training."""
     resolution: int
@@ -43,16 +43,18 @@ class RealCollection:
     """The folder that the training had, which may be another one."""
     known: bool = True
     """Whether there are such pictures: imported weights do not tell what they were trained on."""
+    built_in: BuiltIn = "toy-cars"
+    """Which collection stands where there is no folder."""
 
     @property
     def path(self) -> Path:
         """The folder; the built-in collection is made where it is not there yet."""
-        return procedural_collection_folder() if self.folder is None else Path(self.folder)
+        return built_in_folder(self.built_in) if self.folder is None else Path(self.folder)
 
     @property
     def training_path(self) -> Path:
         """The folder of the training."""
-        return procedural_collection_folder() if self.trained is None else Path(self.trained)
+        return built_in_folder(self.built_in) if self.trained is None else Path(self.trained)
 
     def open(self, resolution: Optional[int] = None) -> ImageCollection:
         """The decoded pictures, as the training has them, or larger where that is asked for.
@@ -101,8 +103,8 @@ class Evaluation:
         real: what it was trained on, or what it is to be compared with.
         config: what each measurement is asked for.
         truth: folder of a collection with truth; without it the real pictures' own truth, where they have one.
-        held_out: folder of other pictures with truth, for inversions and true shapes; without it, toy cars that the
-            training has not seen, or, for other collections, the truth itself.
+        held_out: folder of other pictures with truth, for inversions and true shapes; without it, built-in pictures
+            that the training has not seen, or, for other collections, the truth itself.
     """
 
     def __init__(
@@ -153,7 +155,7 @@ class Evaluation:
         if "held out" not in self._truths:
             folder = self.held_out_folder
             if folder is None and self.truth_folder is None and self.real.trained is None and self.real.known:
-                folder = procedural_collection_folder(num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
+                folder = built_in_folder(self.real.built_in, num_images=NUM_HELD_OUT, seed=HELD_OUT_SEED)
             self._truths["held out"] = self.truth() if folder is None else self.opened(folder)
         return self._truths["held out"]
 

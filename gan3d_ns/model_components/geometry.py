@@ -92,7 +92,8 @@ class Density(Geometry):
     """Where this many world units are half opaque is the surface of meshes and of the viewer."""
     last_interval: Optional[float] = None
     """World units that the last sample of a ray stands for. None: endless for relu, as published, so that any matter
-    there closes the ray; `thickness` for softplus, which is never 0."""
+    there closes the ray; `thickness` for softplus, which is never 0. 0: nothing, where the last sample lies at far and
+    something is seen behind it (CAMPARI)."""
     kind = "density"
 
     def __post_init__(self) -> None:
@@ -113,7 +114,9 @@ class Density(Geometry):
     def alphas(
         self, values: Float[Tensor, "*batch sample"], distances: Float[Tensor, "*batch sample"]
     ) -> Float[Tensor, "*batch sample"]:
-        last = self.last_interval or (ENDLESS if self.activation == "relu" else self.thickness)
+        last = self.last_interval
+        if last is None:
+            last = ENDLESS if self.activation == "relu" else self.thickness
         intervals = F.pad(distances[..., 1:] - distances[..., :-1], (0, 1), value=last)
         return 1.0 - torch.exp(-intervals * self.density(values))
 

@@ -327,6 +327,8 @@ class VolumeSampler(RaySampler):
         self.config = config
         self.noise_std = 0.0
         """Standard deviation of the noise on raw values in training; the training engine lowers it."""
+        self.num_training_samples: Optional[int] = None
+        """Coarse samples in training where they are not the config's; the training engine sets it."""
 
     @property
     def num_queries(self) -> int:
@@ -351,6 +353,8 @@ class VolumeSampler(RaySampler):
         """Increasing distances over the whole ray, even without ``jitter``."""
         assert rays.nears is not None and rays.fars is not None
         nears, fars, count = rays.nears[..., 0], rays.fars[..., 0], self.config.num_coarse_samples
+        if jitter is not None and self.num_training_samples is not None:
+            count = self.num_training_samples
         even = spread_evenly(nears, fars, count)
         if jitter is None:
             return even

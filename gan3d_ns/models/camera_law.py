@@ -44,5 +44,5 @@ class CameraLaw:
         state = [*moved.parameters(), *moved.buffers()]
         key = tuple(number for entry in state for number in (entry.data_ptr(), entry._version))
         if self._fitted is None or self._fitted[0] != key:
-            self._fitted = (key, PosePrior(moved.fitted(self.drawn.config)))  # pyright: ignore
+            self._fitted = (key, PosePrior(moved.fitted()))
         return self._fitted[1]

@@ -29,7 +29,7 @@ def feature_image_size(camera: Cameras, prior: PosePriorConfig, renderer: Neural
     """
     trained = (renderer.side - 1) / 2.0 / math.tan(math.radians(prior.fov_deg) / 2.0)
     distance = float(camera.camera_to_worlds[..., :3, 3].norm())
-    scale = trained * max(distance, prior.near) / prior.radius * renderer.ray_side / renderer.side
+    scale = trained * distance / prior.radius * renderer.ray_side / renderer.side
     height, width = int(camera.height.reshape(-1)[0]), int(camera.width.reshape(-1)[0])
     sides = [scale * height / float(camera.fy.reshape(-1)[0]), scale * width / float(camera.fx.reshape(-1)[0])]
     shrink = min(1.0, MOST_TIMES * renderer.ray_side / max(sides))

@@ -24,6 +24,7 @@ from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.composite_field import CompositeFieldConfig
 from gan3d_ns.fields.feature_volume_field import FeatureVolumeFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
@@ -52,7 +53,7 @@ from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_code
 from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
 from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
-from gan3d_ns.viewer.camera_home import CameraHome
+from gan3d_ns.viewer.camera_home import CameraHome, Home
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
@@ -64,10 +65,11 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf", "feature-volume"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "feature-volume"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
-    separates shape and appearance. feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
+    separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
+    feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -76,6 +78,8 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
     """Sizes of the nerf field."""
+    composite: CompositeFieldConfig = dataclasses.field(default_factory=CompositeFieldConfig)
+    """Objects, background and places of the composite field."""
     feature_volume: FeatureVolumeFieldConfig = dataclasses.field(default_factory=FeatureVolumeFieldConfig)
     """Sizes of the feature-volume field."""
     start_shape: StartShapeConfig = dataclasses.field(default_factory=StartShapeConfig)
@@ -163,8 +167,7 @@ class GanModel(Model):
             check=self.accept,
         )
         self.guard = RenderGuard()
-        home = poses_to_positions(self.cameras.drawn.mean_pose(), config.pose_prior.radius).tolist()
-        self.camera_home = CameraHome((home[0], home[1], home[2]), config.pose_prior.fov_deg)
+        self.camera_home = CameraHome(self.home)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
         self.shown_selection: Optional[LatentSelection] = None
@@ -185,6 +188,7 @@ class GanModel(Model):
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
+            "composite": (config.composite, {}),
             "feature-volume": (
                 config.feature_volume,
                 {**shape, "renderer_layers": config.neural_renderer.style_layers},
@@ -202,6 +206,12 @@ class GanModel(Model):
     def pose_prior(self) -> PosePrior:
         """Where the cameras of the pictures stand: as configured, or about as they have been learnt."""
         return self.cameras.seen(self.generator_ema)
+
+    def home(self) -> Home:
+        """The middle of the training cameras."""
+        prior = self.pose_prior
+        x, y, z = poses_to_positions(prior.mean_pose(), prior.config.radius).tolist()
+        return Home((x, y, z), prior.config.fov_deg)
 
     def sample_viewpoints(
         self, num: int, randomness: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"

@@ -375,6 +375,7 @@ class GanPipeline(VanillaPipeline):
             stored,
             trained,
             folder is not None or self.config.knows_pictures,
+            config.built_in,
         )
 
     def get_average_eval_image_metrics(

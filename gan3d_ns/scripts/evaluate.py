@@ -46,7 +46,7 @@ class Evaluate:
     truth: Optional[Path] = None
     """Collection with truth (see `gan3d collection`); without it the training's own where its truth is known."""
     held_out: Optional[Path] = None
-    """Collection with truth that the training has not seen, for shapes and surface; toy cars have one of their own."""
+    """Collection with truth that the training has not seen, for shapes and surface; built-in ones have their own."""
     table: bool = False
     """Write a comparison of all that is known of these checkpoints: comparison.md, .csv, .json and quality.png."""
     output: Path = Path("outputs/comparison")

@@ -8,6 +8,7 @@ from typing import Optional, Sequence, Union
 import tyro
 from typing_extensions import Annotated
 
+from gan3d_ns.scripts.cameras import Cameras
 from gan3d_ns.scripts.collection import Models, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
@@ -76,6 +77,7 @@ Command = Union[
     Annotated[Evaluate, tyro.conf.subcommand("eval")],
     Annotated[Sample, tyro.conf.subcommand("sample")],
     Annotated[Video, tyro.conf.subcommand("video")],
+    Annotated[Cameras, tyro.conf.subcommand("cameras")],
     Annotated[Import, tyro.conf.subcommand("import")],
     Annotated[Collection, tyro.conf.subcommand("collection")],
 ]

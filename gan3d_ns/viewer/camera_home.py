@@ -6,7 +6,8 @@ With it come the other things that nerfstudio's viewer starts with and that suit
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import viser
@@ -46,17 +47,24 @@ def vertical_fov(fov_deg: float, aspect: float) -> float:
     return 2.0 * math.atan(math.tan(math.radians(fov_deg) / 2.0) / min(1.0, aspect))
 
 
+class Home(NamedTuple):
+    """Where a browser's camera begins, looking at the origin."""
+
+    position: tuple[float, float, float]
+    """In world units."""
+    fov_deg: float
+    """Field of view of the training pictures."""
+
+
 class CameraHome(ViewerControl):
     """Places the camera of every browser that connects, and of one that asks for it.
 
     Args:
-        position: start position in world units.
-        fov_deg: field of view of the prior's cameras, in degrees.
+        home: where to, asked each time, as cameras may be learnt.
     """
 
-    def __init__(self, position: tuple[float, float, float], fov_deg: float) -> None:
-        self.position = below_the_pole(position)
-        self.fov_deg = fov_deg
+    def __init__(self, home: Callable[[], Home]) -> None:
+        self.home = home
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
@@ -75,8 +83,9 @@ class CameraHome(ViewerControl):
         """Moves one browser's camera to the start."""
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 
+        home = self.home()
         with client.atomic():
             client.camera.up_direction = WORLD_UP
-            client.camera.position = VISER_NERFSTUDIO_SCALE_RATIO * np.array(self.position)
+            client.camera.position = VISER_NERFSTUDIO_SCALE_RATIO * np.array(below_the_pole(home.position))
             client.camera.look_at = (0.0, 0.0, 0.0)
-            client.camera.fov = vertical_fov(self.fov_deg * FRAME_MARGIN, client.camera.aspect)
+            client.camera.fov = vertical_fov(home.fov_deg * FRAME_MARGIN, client.camera.aspect)

@@ -99,7 +99,7 @@ def test_without_a_folder_the_built_in_collection_is_read(tmp_path: Path, monkey
     from gan3d_ns.data import datamanager
 
     folder = write_pictures(tmp_path / "cars", num=3)
-    monkeypatch.setattr(datamanager, "procedural_collection_folder", lambda: folder)
+    monkeypatch.setattr(datamanager, "built_in_folder", lambda built_in: folder)
     manager = manager_of(None)
     manager.load_collection(16)
     assert len(manager.collection) == 3

@@ -7,7 +7,6 @@ from torch.testing import assert_close
 from gan3d_ns.discriminators.small import (
     SmallDiscriminator,
     SmallDiscriminatorConfig,
-    append_batch_deviation,
 )
 from gan3d_ns.errors import UserError
 
@@ -62,20 +61,6 @@ def test_weights_of_a_small_resolution_load_into_a_larger_one():
     assert all(name.split(".")[1] in ("32", "64") for name in missing)
     images = torch.rand(2, 3, 16, 16)
     assert_close(young(images).score, grown(images).score)
-
-
-def test_batch_deviation_measures_variety():
-    same = torch.rand(1, 5, 4, 4).expand(6, 5, 4, 4)
-    assert append_batch_deviation(same)[:, -1].abs().max() < 2e-4
-    varied = torch.randn(6, 5, 4, 4)
-    expected = varied.std(dim=0, unbiased=False).mean()
-    assert_close(append_batch_deviation(varied)[:, -1], expected.expand(6, 4, 4))
-
-
-def test_batch_deviation_of_equal_images_has_a_gradient_in_half_precision():
-    features = torch.ones(4, 3, 4, 4, dtype=torch.float16, requires_grad=True)
-    append_batch_deviation(features)[:, -1].float().sum().backward()
-    assert torch.isfinite(features.grad).all()
 
 
 def test_scores_know_positions():

@@ -421,7 +421,7 @@ def test_without_data_the_toy_cars_are_learnt(tmp_path: Path, monkeypatch: pytes
     from gan3d_ns.data import datamanager
 
     folder = write_pictures(tmp_path / "cars")
-    monkeypatch.setattr(datamanager, "procedural_collection_folder", lambda: folder)
+    monkeypatch.setattr(datamanager, "built_in_folder", lambda built_in: folder)
     config = tiny_config(METHOD, tmp_path, steps=1)
     config.data = None
     run = train(config)

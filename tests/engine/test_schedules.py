@@ -69,6 +69,13 @@ def test_weights_do_not_overflow_after_long_trainings():
     assert TopKConfig().value(10**9) == 0.6
 
 
+def test_density_noise_may_stay_until_it_ends() -> None:
+    """CAMPARI's: one standard deviation for 10,000 steps, then none."""
+    noise = DensityNoiseConfig(start=2.0, length=10, decay="none")
+    assert [noise.value(step) for step in (0, 9, 10, 50)] == [2.0, 2.0, 0.0, 0.0]
+    assert DensityNoiseConfig(length=0, decay="none").value(0) == 0.0
+
+
 def test_switched_off():
     assert TopKConfig(enabled=False).value(10**6) == 1.0
     assert OpacityWeightConfig(start=0.0).value(10**6) == 0.0
@@ -106,6 +113,7 @@ def test_the_last_stage_holds_for_ever():
         ((CurriculumStage(0, 32, 8, batch_split=3),), "splits 8 images into 3 parts"),
         ((CurriculumStage(0, 32, 0),), "splits 0 images"),
         ((CurriculumStage(0, lr_generator=0.0),), "lr_generator 0.0"),
+        ((CurriculumStage(0, num_samples=2),), "2 samples on a ray"),
     ],
 )
 def test_impossible_curricula_are_refused(stages, sentence):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from gan3d_ns.field_components.frequency_encoding import encoded_dim, frequency_encoding
+from gan3d_ns.field_components.frequency_encoding import encoded_dim, frequency_encoding, wave_encoding
 
 
 def test_points_and_directions_are_encoded_as_in_the_original(load_fixture) -> None:
@@ -41,3 +41,16 @@ def test_a_point_two_pi_away_differs_only_in_itself() -> None:
     near, far = frequency_encoding(points, 6), frequency_encoding(points + 2 * math.pi, 6)
     assert_close(far[:, 3:], near[:, 3:])
     assert_close(far[:, :3], near[:, :3] + 2 * math.pi)
+
+
+def test_waves_match_the_original(load_fixture) -> None:
+    """GIRAFFE's encodings: positions divided by 2 or 12, directions of unit length divided by 2."""
+    recorded = load_fixture("giraffe_field")
+    directions = torch.nn.functional.normalize(recorded["ray_box"], dim=-1)
+    for points, octaves, expected in (
+        (recorded["points_box"] / 2, 10, "encoded_points"),
+        (recorded["points_bg"] / 12, 10, "encoded_points_bg"),
+        (directions / 2, 4, "encoded_dirs"),
+    ):
+        # The tenth octave turns 2^9 pi of a number's last bit into 1e-4.
+        assert_close(wave_encoding(points, octaves), recorded[expected], atol=3e-4, rtol=0)

@@ -46,6 +46,15 @@ def test_a_published_density_closes_the_ray_at_its_last_sample_and_free_space_do
     assert Density("softplus", 0.02).alphas(torch.full((4,), -20.0), distances)[-1] < 1e-6
 
 
+def test_a_last_sample_may_stand_for_nothing() -> None:
+    """A scene whose samples end at far, with a background behind them (CAMPARI)."""
+    distances, values = torch.linspace(0.9, 1.1, 4), torch.full((4,), 3.0)
+    ended = Density(last_interval=0.0).alphas(values, distances)
+    assert ended[-1] == 0.0
+    torch.testing.assert_close(ended[:-1], Density().alphas(values, distances)[:-1])
+    assert float(Density(last_interval=0.1).alphas(values, distances)[-1]) == pytest.approx(1 - math.exp(-0.3))
+
+
 @pytest.mark.parametrize("settings", [{"unit_length": 0.0}, {"thickness": -1.0}])
 def test_impossible_densities_are_refused(settings: dict) -> None:
     with pytest.raises(UserError, match="positive"):

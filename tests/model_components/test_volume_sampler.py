@@ -83,6 +83,13 @@ def test_jitter_moves_by_up_to_half_a_spacing_and_strata_stay_within_near_and_fa
     assert (bins == torch.arange(8)).all()
 
 
+def test_training_may_take_other_numbers_of_samples_than_pictures() -> None:
+    sampler = sampler_of(8, 0)
+    sampler.num_training_samples = 5
+    assert sampler.coarse_distances(rays_of(), randomness()).shape[-1] == 5
+    assert sampler.coarse_distances(rays_of()).shape[-1] == 8
+
+
 def test_without_jitter_frames_do_not_flicker() -> None:
     sampler = sampler_of(8, 8)
     _, geometry_at = ball_at(torch.zeros(1, 3), BallField())

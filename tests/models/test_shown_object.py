@@ -14,7 +14,7 @@ from gan3d_ns.engine.ema import update_ema
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.method_configs.gof import gof_gan_tiny
 from gan3d_ns.model_components.latents import LatentSelection
-from gan3d_ns.models import named_outputs
+from gan3d_ns.models import gan_model, named_outputs
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel
 from gan3d_ns.models.ray_bounds import with_near_and_far
 

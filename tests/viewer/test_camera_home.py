@@ -12,7 +12,7 @@ import viser
 from nerfstudio.configs.base_config import ViewerConfig
 from opened_viewer import connected, free_port
 
-from gan3d_ns.viewer.camera_home import CPU_MAX_RES, FRUSTUM_SCALE, CameraHome, below_the_pole, vertical_fov
+from gan3d_ns.viewer.camera_home import CPU_MAX_RES, FRUSTUM_SCALE, CameraHome, Home, below_the_pole, vertical_fov
 
 
 @pytest.mark.parametrize("position", [(0.0, 1.0, 0.0), (0.0, -2.0, 0.0), (0.01, 1.0, 0.0), (0.0, 0.3, 0.9)])
@@ -48,19 +48,19 @@ def viewer():
 @pytest.mark.parametrize("scale", [ViewerConfig().camera_frustum_scale, 2.0])
 def test_frusta_are_enlarged_unless_a_size_was_asked_for(viewer, scale: float):
     viewer.config.camera_frustum_scale = scale
-    CameraHome((0.0, 0.0, 1.0), 12.0)._setup(viewer)
+    CameraHome(lambda: Home((0.0, 0.0, 1.0), 12.0))._setup(viewer)
     assert viewer.config.camera_frustum_scale == (2.0 if scale == 2.0 else FRUSTUM_SCALE)
 
 
 @pytest.mark.parametrize(("device", "max_res"), [("cpu", CPU_MAX_RES), ("cuda", 512)])
 def test_pictures_start_smaller_without_a_gpu(viewer, device: str, max_res: int):
     viewer.get_model = lambda: types.SimpleNamespace(device=torch.device(device))
-    CameraHome((0.0, 0.0, 1.0), 12.0)._setup(viewer)
+    CameraHome(lambda: Home((0.0, 0.0, 1.0), 12.0))._setup(viewer)
     assert viewer.control_panel._max_res.value == max_res
 
 
 def test_every_browser_starts_in_front_of_the_object_with_y_up(viewer):
-    CameraHome((0.0, 0.0, 1.0), 12.0)._setup(viewer)
+    CameraHome(lambda: Home((0.0, 0.0, 1.0), 12.0))._setup(viewer)
     with connected(viewer.port) as client:
         client.receive(1.0)
         assert len(client.moves) == 4
@@ -72,7 +72,7 @@ def test_every_browser_starts_in_front_of_the_object_with_y_up(viewer):
 
 
 def test_the_button_brings_a_browser_back(viewer):
-    CameraHome((0.0, 0.0, 1.0), 12.0)._setup(viewer)
+    CameraHome(lambda: Home((0.0, 0.0, 1.0), 12.0))._setup(viewer)
     with connected(viewer.port) as client:
         client.receive(0.5)
         (handle,) = viewer.viser_server.get_clients().values()
