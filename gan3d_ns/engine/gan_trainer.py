@@ -159,6 +159,7 @@ class GanTrainer(Trainer):
             if unfaded or config.patches.size is not None
             else fade_at(config.curriculum, step, config.fade_steps),
             penalise=step % config.pipeline.loss.penalty_interval == 0,
+            measure_paths=step % config.pipeline.loss.path_length_interval == 0,
             batch_split=stage.batch_split,
             patch_size=config.patches.size,
             smallest_patch=config.patches.value(step),
