@@ -34,7 +34,6 @@ SIZES: dict[str, Any] = {
     "pipeline.discriminator.max_channels": 16,
     "pipeline.discriminator.latent_dim": 0,
     "pipeline.discriminator.last_channels": 16,
-    "pipeline.discriminator.first_resolution": RESOLUTION,
     "pipeline.loss.penalty_interval": 1,
     "pipeline.model.film_siren.latent_dim": 8,
     "pipeline.model.film_siren.hidden_dim": 16,
