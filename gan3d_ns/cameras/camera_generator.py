@@ -1,6 +1,7 @@
 """Learned cameras: a small network that moves the cameras of a prior to where the pictures were taken (CAMPARI)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Dict, Literal, Optional, Type
 
@@ -169,6 +170,14 @@ class CameraGenerator(nn.Module):
             learned.radii if self.config.learn_radius else prior.radii,
             learned.tangents if self.config.learn_fov else prior.tangents,
         )
+
+    def load_authors_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Loads the state dict of the released network `latent_cameras`, strictly.
+
+        Raises:
+            RuntimeError: names or shapes do not fit this network.
+        """
+        self.load_state_dict({**state, "released": self.released})
 
     @torch.no_grad()
     def sample(self, num: int, randomness: torch.Generator) -> Viewpoints:

@@ -14,6 +14,7 @@ from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
 from gan3d_ns.scripts.export_splats import ExportSplats
+from gan3d_ns.scripts.import_campari import ImportCampari
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
@@ -30,6 +31,7 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+    Annotated[ImportCampari, tyro.conf.subcommand("campari")],
     Annotated[ImportVolumegan, tyro.conf.subcommand("volumegan")],
 ]
 
