@@ -80,6 +80,7 @@ class CoordResidualDiscriminator(StagedDiscriminator):
             },
             blocks={side: _ResidualBlock(channels[side], channels[side // 2]) for side in sides[:-1]},
         )
+        self.first_resolution = first
         self.head = CoordConv2d(channels[LAST_SIDE], 1, LAST_SIDE)
 
     def halve_images(self, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 3 half half"]:
@@ -95,6 +96,12 @@ class CoordResidualDiscriminator(StagedDiscriminator):
             fade: weight in [0, 1] of the stage that belongs to this image size against the next smaller one; without
                 effect at the first size.
         """
+        first, side = self.first_resolution, images.shape[-1]
+        if side < first:
+            raise UserError(
+                f"the pictures are {side} pixels wide, but this discriminator starts at {first}; set "
+                f"--pipeline.discriminator.first-resolution {side}, or start with larger pictures."
+            )
         return DiscriminatorOutput(score=self.head(self.features(images, fade)).flatten())
 
     def load_authors_weights(self, state: Mapping[str, Tensor]) -> None:

@@ -91,12 +91,7 @@ def fir_filter2d(
     """
     before, after = padding
     padded = functional.pad(images, (before, after, before, after))
-    kernel = _normalised(taps, images)
-    # Both axes one after the other: two short products a pixel in place of a square of them.
-    channels = images.shape[1]
-    columns = kernel.expand(channels, 1, 1, -1)
-    filtered = functional.conv2d(padded, columns, stride=(1, stride), groups=channels)
-    return functional.conv2d(filtered, columns.transpose(2, 3), stride=(stride, 1), groups=channels)
+    return functional.conv2d(padded, _kernel(taps, images), stride=stride, groups=images.shape[1])
 
 
 def fir_downsample2d(
@@ -126,15 +121,13 @@ def fir_upsample2d(
         images: any channels.
         taps: symmetric weights of the filter, an even number of them.
     """
-    channels = images.shape[1]
-    kernel = 2.0 * _normalised(taps, images)
-    rows = kernel.expand(channels, 1, 1, -1).transpose(2, 3)
     pad = (len(taps) - 2) // 2
-    tall = functional.conv_transpose2d(images, rows, stride=(2, 1), padding=(pad, 0), groups=channels)
-    columns = kernel.expand(channels, 1, 1, -1)
-    return functional.conv_transpose2d(tall, columns, stride=(1, 2), padding=(0, pad), groups=channels)
+    kernel = 4.0 * _kernel(taps, images)
+    return functional.conv_transpose2d(images, kernel, stride=2, padding=pad, groups=images.shape[1])
 
 
-def _normalised(taps: tuple[float, ...], like: Tensor) -> Tensor:
-    kernel = torch.tensor(taps, dtype=like.dtype, device=like.device)
-    return kernel / kernel.sum()
+def _kernel(taps: tuple[float, ...], images: Tensor) -> Tensor:
+    """The filter of both axes for each channel; in one piece it is faster than axis by axis, at this size."""
+    weights = torch.tensor(taps, dtype=images.dtype, device=images.device)
+    weights = weights / weights.sum()
+    return torch.outer(weights, weights).expand(images.shape[1], 1, -1, -1)

@@ -57,8 +57,12 @@ class GenerativeField(nn.Module):
     them; None: colours."""
     num_parts: int = 1
     """Fields that are joined at each point; noise in training is drawn for each of them."""
+    descriptor_dim: int = 0
+    """Length of :meth:`descriptors`; 0 where the field keeps none."""
     has_backdrop: bool = False
     """Whether rays show something of the field's own behind all matter."""
+    backdrop_noise_std: float = 0.0
+    """Standard deviation of the noise on the backdrop's densities in training; the training engine lowers it."""
     half_sides: tuple[float, float, float] | None = None
     """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 
@@ -126,6 +130,10 @@ class GenerativeField(nn.Module):
     ) -> Float[Tensor, "batch points channel"]:
         """Colour or features alone, for points whose geometry is known; fields that can save work override it."""
         return self(positions, directions, styles)[1]
+
+    def descriptors(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points d"]:
+        """What the field knows of places before its network reads it, of fields that keep such features; else none."""
+        return positions[..., :0]
 
     def noisy(
         self,

@@ -160,7 +160,8 @@ class FeatureVolumeField(GenerativeField):
             self.volume = FeatureVolume(
                 config.code_dim, config.volume_channels, config.style_order, config.constant_std
             )
-        inputs = encoded_dim(config.position_octaves) + (config.volume_channels[-1] if config.use_volume else 0)
+            self.descriptor_dim = config.volume_channels[-1]
+        inputs = self.descriptor_dim + encoded_dim(config.position_octaves)
 
         def layer(index: int) -> nn.Module:
             fan_in = inputs if index == 0 else config.hidden_dim
@@ -228,9 +229,9 @@ class FeatureVolumeField(GenerativeField):
     def descriptors(
         self, positions: Float[Tensor, "batch points 3"], styles: FeatureVolumeStyles
     ) -> Float[Tensor, "batch points channel"]:
-        """The volume's features at world positions, "coordinate descriptors" in the paper; none without a volume."""
+        """The volume's features at world positions: the paper's coordinate descriptors."""
         if self.volume is None:
-            return positions[..., :0]
+            return super().descriptors(positions, styles)
         return sample_volume(styles.volume, self.in_box(positions))
 
     def trunk_features(

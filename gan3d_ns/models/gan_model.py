@@ -25,6 +25,7 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.composite_field import CompositeFieldConfig
+from gan3d_ns.fields.decomposed_field import DecomposedFieldConfig
 from gan3d_ns.fields.feature_volume_field import FeatureVolumeFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
@@ -66,11 +67,12 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "feature-volume"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "decomposed", "feature-volume"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
     separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
-    feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
+    decomposed: CAMPARI's two networks, of the object and of what lies behind it. feature-volume: VolumeGAN's 3D
+    convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -79,6 +81,8 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
     """Sizes of the nerf field."""
+    decomposed: DecomposedFieldConfig = dataclasses.field(default_factory=DecomposedFieldConfig)
+    """Sizes of the decomposed field."""
     composite: CompositeFieldConfig = dataclasses.field(default_factory=CompositeFieldConfig)
     """Objects, background and places of the composite field."""
     feature_volume: FeatureVolumeFieldConfig = dataclasses.field(default_factory=FeatureVolumeFieldConfig)
@@ -191,6 +195,7 @@ class GanModel(Model):
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
+            "decomposed": (config.decomposed, shape),
             "composite": (config.composite, {}),
             "feature-volume": (
                 config.feature_volume,

@@ -60,7 +60,12 @@ def layer_codes(generator: Generator, selection: LatentSelection) -> Float[Tenso
         return latent_of_seed(field, seed, appearance).to(centre)
 
     def codes_of(latents: Float[Tensor, "1 latent"]) -> Float[Tensor, "layer 1 code"]:
-        return generator.codes(latents, selection.truncation).expand(num_layers, -1, -1)
+        codes = generator.codes(latents, selection.truncation).expand(num_layers, -1, -1)
+        if appearance is None or not field.appearance_layers:
+            return codes
+        codes = codes.clone()
+        codes[list(field.appearance_layers)] = generator.codes(latent(appearance), selection.truncation)
+        return codes
 
     def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:
         return codes_of(latent(seed)) if saved is None else saved_codes(field, saved).to(centre)

@@ -28,49 +28,23 @@ from gan3d_ns.metrics.settings import EvaluationConfig
 from gan3d_ns.model_components import losses
 from gan3d_ns.model_components.augmentation import NUM_UNIFORMS, Showing, augmentation_uniforms, diff_augment
 from gan3d_ns.model_components.packing import pack_rows
+from gan3d_ns.model_components.path_length import PathLengthRegulariser
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel, GanModelConfig
 from gan3d_ns.pipelines.checkpoint_state import fitted_state
+from gan3d_ns.pipelines.loss_config import GanLossConfig
+from gan3d_ns.pipelines.path_length import path_length_penalty
 from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, StepPlan, shown_as
+from gan3d_ns.pipelines.style_mixing import draw_style_mixing, mixed_styles
 from gan3d_ns.viewer.export_controls import ExportControls, Write
 from gan3d_ns.viewer.health_panel import HealthPanel
 from gan3d_ns.viewer.prior_panel import PriorPanel
 from gan3d_ns.viewer.surface_controls import SurfaceControls
 
+LARGEST_SEED = 2**31
 LARGEST_PERIODIC_SPREAD_DEG = 90.0
 """Beyond this half range of yaw the pose loss is measured around the circle."""
-
-
-@dataclass
-class GanLossConfig:
-    """The adversarial loss, its penalties, and what keeps surfaces sharp and smooth."""
-
-    adversarial: Literal["non-saturating", "relativistic"] = "non-saturating"
-    """non-saturating: as GOF. relativistic: scores of real and generated pictures are compared in pairs (R3GAN)."""
-    r1_weight: float = 1.0
-    """Weight of the gradient penalty on real pictures; raise it when training oscillates."""
-    r2_weight: float = 0.0
-    """Weight of the same penalty on generated pictures; the relativistic loss wants it."""
-    penalty_interval: int = 1
-    """Steps between penalties, whose weights are multiplied by it (lazy regularisation)."""
-    pose_weight: float = 15.0
-    """Weight of the discriminator's pose estimate in both phases: it ties pictures to their cameras."""
-    normal_weight: float = 0.05
-    """Weight of the smoothness of surface normals; 0 saves their cost."""
-    normal_distance: float = 0.01
-    """Distance of the neighbour whose normal is compared, in world units."""
-    coverage_weight: float = 0.0
-    """Weight of the transparency of the picture, mean(1 - accumulation): for photographs, which show something in every
-    pixel; it closes holes. 0 for objects on a plain background."""
-    normal_ray_fraction: float = 1.0
-    """Fraction of the rays whose normals are compared; fewer are cheaper."""
-
-    def __post_init__(self) -> None:
-        if self.penalty_interval < 1:
-            raise UserError(f"penalty_interval is {self.penalty_interval}; set it to 1 (every step) or more.")
-        if not 0.0 < self.normal_ray_fraction <= 1.0:
-            raise UserError(f"normal_ray_fraction is {self.normal_ray_fraction}; it must lie in (0, 1].")
 
 
 @dataclass
@@ -130,6 +104,7 @@ class GanPipeline(VanillaPipeline):
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
         self.health, self.prior_panel = HealthPanel(), PriorPanel(lambda: self.model.pose_prior)
+        self.path_length = PathLengthRegulariser() if config.loss.path_length_weight > 0 else None
         self.score_measures: Dict[str, Tensor] = {}
         """How the discriminator told the last step's pictures apart, see ``metrics.scores``."""
         self.surface_controls = SurfaceControls(
@@ -138,7 +113,9 @@ class GanPipeline(VanillaPipeline):
             self.model.show_level,
             ExportControls(FILE_KINDS, self.prepare_export),
         )
-        self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
+        moved = self.model.generator.camera_generator
+        around = moved is not None and moved.parametrisation == "full"
+        self.periodic_yaw = around or config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
 
     @property
     def model(self) -> GanModel:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -159,9 +136,22 @@ class GanPipeline(VanillaPipeline):
 
     def set_density_noise(self, std: float) -> None:
         """Sets the standard deviation of the noise on raw values that densities are trained with."""
+        generator = self.model.generator
+        generator.field.backdrop_noise_std = std
+        if isinstance(generator.sampler, VolumeSampler):
+            generator.sampler.noise_std = std
+
+    def set_num_samples(self, num_samples: Optional[int]) -> None:
+        """Sets how many samples densities take over the whole of each ray in training; None: as configured."""
         sampler = self.model.generator.sampler
         if isinstance(sampler, VolumeSampler):
-            sampler.noise_std = std
+            sampler.num_training_samples = num_samples
+
+    def release_cameras(self, amount: float) -> None:
+        """Lets the camera generator, where there is one, move the cameras (1), or not yet (0); its average too."""
+        for generator in (self.model.generator, self.model.generator_ema):
+            if generator.camera_generator is not None:
+                generator.camera_generator.release(amount)
 
     def grow_to(self, side: int, fade: float) -> None:
         """Sets the side of the pictures that a neural renderer makes, for the generator and its average."""
@@ -190,7 +180,7 @@ class GanPipeline(VanillaPipeline):
         """Random latents, poses, and neighbours for the normals of ``count`` pictures of ``side`` x ``side`` pixels."""
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
-        viewpoints = self.model.pose_prior.sample_viewpoints(count, randomness, self.device)
+        viewpoints = self.model.cameras.drawn.sample_viewpoints(count, randomness, self.device)
         renderer = self.model.generator.neural_renderer
         num_rays = (side if renderer is None else renderer.ray_side) ** 2
         rays = torch.arange(num_rays, device=device)
@@ -204,7 +194,12 @@ class GanPipeline(VanillaPipeline):
         augmentation = torch.zeros(count, 0, NUM_UNIFORMS, device=device)
         if self.config.augmentation == "diffaug":
             augmentation = augmentation_uniforms(count, randomness)
-        return Draw(latents, viewpoints, rays, offsets, side, augmentation, patches)
+        mixing, seed = None, 0
+        if config.style_mixing > 0:
+            mixing = draw_style_mixing(self.model.generator, count, config.style_mixing, randomness)
+        if self.path_length is not None:
+            seed = int(torch.randint(LARGEST_SEED, (), generator=randomness, device=device))
+        return Draw(latents, viewpoints, rays, offsets, side, augmentation, patches, mixing, seed)
 
     def shown(
         self, images: Float[Tensor, "batch 3 side side"], draw: Draw, showing: Showing
@@ -233,7 +228,7 @@ class GanPipeline(VanillaPipeline):
 
     def rays(self, draw: Draw, viewpoints: Viewpoints) -> RayBundle:
         """The rays of each picture; never in half precision, whose steps are as wide as pixels."""
-        prior = self.model.pose_prior
+        prior = self.model.cameras.drawn
         with losses.full_precision(viewpoints.poses):
             if draw.patches is not None:
                 return prior.viewpoint_rays_at(viewpoints, draw.patches.coordinates())
@@ -243,7 +238,7 @@ class GanPipeline(VanillaPipeline):
     def search(self, draw: Draw, randomness: torch.Generator) -> Found:
         """The distances that each picture's rays will be composited at, jittered, and its surface."""
         generator, rays = self.model.generator, self.rays(draw, self.viewpoints(draw))
-        styles, field_ = generator.styles(draw.latents), generator.field
+        styles, field_ = mixed_styles(generator, draw.latents, draw.mixing), generator.field
         distances, hits = generator.sampler(
             rays,
             lambda positions: field_.geometry_logits(positions, styles),
@@ -262,7 +257,8 @@ class GanPipeline(VanillaPipeline):
     def render(self, draw: Draw, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
         viewpoints, generator = self.viewpoints(draw), self.model.generator
-        rays, styles, grid = self.rays(draw, viewpoints), generator.styles(draw.latents), self.model.training_grid()
+        rays, styles = self.rays(draw, viewpoints), mixed_styles(generator, draw.latents, draw.mixing)
+        grid = self.model.training_grid()
         if found is None:
             render = generator.render(styles, rays, jitter=randomness, grid=grid)
         else:
@@ -341,6 +337,9 @@ class GanPipeline(VanillaPipeline):
             terms["g_opacity"] = plan.opacity_weight * losses.opacity_prior(fakes.render.geometry_values)
         if config.coverage_weight > 0:
             terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()
+        if self.path_length is not None and plan.measure_paths:
+            grid, weight = self.model.training_grid(), config.path_length_weight * config.path_length_interval
+            terms["g_path"] = weight * path_length_penalty(self.model.generator, fakes, self.path_length, grid)
         if config.normal_weight > 0:
             terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes)
         return terms

@@ -15,6 +15,7 @@ from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.generator import RenderOutput
+from gan3d_ns.pipelines.style_mixing import StyleMixing
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class StepPlan:
     """Weight of the current resolution in the discriminator, 1 once it has faded in."""
     penalise: bool
     """Whether this step carries the gradient penalties."""
+    measure_paths: bool = False
+    """Whether this step carries the path-length penalty."""
     batch_split: int = 1
     patch_size: Optional[int] = None
     """Side of the patches that are shown in place of whole pictures."""
@@ -44,6 +47,10 @@ class StepPlan:
     """Smallest side of a patch over that of its picture."""
     density_noise: float = 0.0
     """Standard deviation of the noise on the raw values of densities."""
+    num_samples: Optional[int] = None
+    """Samples of densities over the whole of each ray; None: as the sampler is configured."""
+    camera_release: float = 1.0
+    """Whether a camera generator may move the cameras, 0 or 1."""
 
     @property
     def side(self) -> int:
@@ -80,6 +87,10 @@ class Draw:
     """How these pictures, and the real ones beside them, are augmented at each showing."""
     patches: Optional[Patches] = None
     """The part of each picture's frame that is drawn; None: all of it."""
+    mixing: Optional[StyleMixing] = None
+    """Second latents, which texture follows; None: each picture has one latent."""
+    noise_seed: int = 0
+    """Of the randomness that penalties want afterwards."""
 
     def __getitem__(self, part: slice) -> "Draw":
         return replace(
@@ -89,6 +100,7 @@ class Draw:
             neighbour_offsets=self.neighbour_offsets[part],
             augmentation=self.augmentation[part],
             patches=None if self.patches is None else self.patches[part],
+            mixing=None if self.mixing is None else self.mixing[part],
         )
 
     def __len__(self) -> int:

@@ -54,8 +54,8 @@ class ImportVolumegan(ImportWeights):
 
     def load(self, generator: "Generator", state: Mapping[str, Any]) -> None:
         super().load(generator, state)
-        assert generator.neural_renderer is not None
-        generator.neural_renderer.load_authors_weights(dict(state))
+        renderer: Any = generator.neural_renderer
+        renderer.load_authors_weights(dict(state))
 
     def centre(self, state: Mapping[str, Any]) -> Optional[Any]:
         """The average code that the release has tracked while training."""

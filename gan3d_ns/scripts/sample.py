@@ -24,15 +24,16 @@ class Sample(ChosenObjects):
     """ROWS COLUMNS: a contact sheet of so many objects, from seed 0 on or those that are chosen, all from one side."""
     mix: bool = False
     """Every seed's shape (rows) in every seed's appearance (columns), seen from the middle of the training cameras: for
-    methods whose latent separates the two, such as graf."""
+    methods that separate the two, such as graf and volumegan."""
     yaws: int = 5
     """From how many sides."""
     yaw_deg: Tuple[float, ...] = ()
     """From just these sides, in degrees (0 is the front)."""
     resolution: int = 128
     """Side of each picture in pixels."""
-    what: Literal["rgb", "depth", "normals"] = "rgb"
-    """Colour, distance of the surface (near is white), or world normals as n / 2 + 1/2."""
+    what: Literal["rgb", "depth", "normals", "descriptors"] = "rgb"
+    """Colour, distance of the surface (near is white), world normals as n / 2 + 1/2, or the three principal components
+    of the feature volume's coordinate descriptors, over all objects and sides that are shown: for volumegan."""
     output: Path = Path("samples.png")
     """The picture file to write."""
 
@@ -49,15 +50,16 @@ class Sample(ChosenObjects):
         from nerfstudio.utils.rich_utils import CONSOLE
         from rich.progress import track
 
+        from gan3d_ns.engine.descriptor_pictures import principal_pictures, render_descriptors
         from gan3d_ns.engine.sample_panel import as_grid, panel_yaws_deg, picture, render_selections
         from gan3d_ns.exporter.writers import write_atomically
 
         run = open_objects(self, default_seeds=tuple(range(self.num_seeds)))
         model, prior = run.model, run.model.pose_prior.config
-        if self.mix and not {"shape", "appearance"} <= model.shown_generator.field.latent_parts.keys():
+        if self.mix and not model.shown_generator.field.separates_appearance:
             raise UserError(
-                f"the latent of {run.config.method_name} does not separate shape and appearance, so there is nothing "
-                "to mix; leave out --mix, or take a run of graf."
+                f"{run.config.method_name} does not separate shape and appearance, so there is nothing to mix; leave "
+                "out --mix, or take a run of graf or volumegan."
             )
         selections = [entry.selection for entry in run.objects]
         middle = prior.yaw_mean_deg
@@ -75,12 +77,20 @@ class Sample(ChosenObjects):
             shown = f"{len(selections)} shapes (rows) in {len(selections)} appearances (columns)"
         columns = max(len(row) for row, _ in rows)
         empty = model.generator_ema.background_grey if self.what == "rgb" else 0.0
-        cells = []
+        pictures = []
         for row, yaw in track(rows, "rendering", console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal):
+            if self.what == "descriptors":
+                pictures.append(render_descriptors(model, row, yaw, self.resolution))
+            elif row:
+                pictures.append(picture(render_selections(model, row, yaw, self.resolution), prior, self.what).cpu())
+            else:
+                pictures.append(torch.zeros(0, self.resolution, self.resolution, 3))
+        if self.what == "descriptors":
+            pictures = principal_pictures(pictures)
+        cells = []
+        for shown_pictures in pictures:
             cell = torch.full((columns, self.resolution, self.resolution, 3), empty)
-            if row:
-                view = render_selections(model, row, yaw, self.resolution)
-                cell[: len(row)] = picture(view, prior, self.what).cpu()
+            cell[: len(shown_pictures)] = shown_pictures
             cells.append(cell)
         pixels = (as_grid(cells) * 255.0).round().to(torch.uint8).numpy()
         write_atomically(self.output, imageio.imwrite("<bytes>", pixels, extension=self.output.suffix))

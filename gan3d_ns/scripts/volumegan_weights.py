@@ -39,7 +39,7 @@ TELLING = (
 class GeneratorSizes(InstantiateConfig):
     """Field and neural renderer of a release."""
 
-    _target: type = field(default_factory=lambda: generator_parts)
+    _target: Any = field(default_factory=lambda: generator_parts)
     feature_volume: FeatureVolumeFieldConfig = field(default_factory=FeatureVolumeFieldConfig)
     """The field."""
     neural_renderer: StyleRendererConfig = field(default_factory=StyleRendererConfig)

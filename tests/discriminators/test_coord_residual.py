@@ -86,11 +86,17 @@ def test_all_weights_of_the_stages_in_use_learn() -> None:
     assert still == {"from_rgb.8.0.weight", "from_rgb.8.0.bias"}
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (128, 128), (64, 32)])
+@pytest.mark.parametrize("shape", [(128, 128), (64, 32), (32, 64)])
 def test_other_sizes_of_pictures_are_refused(shape: tuple[int, int]) -> None:
     config = CoordResidualDiscriminatorConfig(resolution=64, base_channels=2, max_channels=4)
     with pytest.raises(UserError, match="squares with a side of 32, 64;"):
         config.setup()(torch.zeros(1, 3, *shape))
+
+
+def test_pictures_before_the_first_stage_are_refused_with_the_flag_that_takes_them() -> None:
+    config = CoordResidualDiscriminatorConfig(resolution=64, base_channels=2, max_channels=4)
+    with pytest.raises(UserError, match=r"16 pixels wide.*first-resolution 16,"):
+        config.setup()(torch.zeros(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(

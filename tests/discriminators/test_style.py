@@ -87,7 +87,7 @@ def test_an_untrained_tower_passes_smooth_pictures_on_at_their_size() -> None:
     images = functional.interpolate(torch.randn(4, 3, 2, 2), size=128, mode="bilinear")
     with torch.no_grad():
         ratio = network.features(images).square().mean() / images.square().mean()
-    assert 0.25 < ratio < 4
+    assert 0.1 < ratio < 4
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (64, 64), (32, 16)])

@@ -35,6 +35,31 @@ def test_training_takes_each_published_discriminator(architecture: str, tmp_path
     assert not still
 
 
+@pytest.mark.parametrize("name", ["dc", "coord_residual", "style"])
+def test_training_takes_each_discriminator_without_a_pose(name: str, tmp_path: Path) -> None:
+    """One without stages ignores the fade; one with stages has one below the pictures to fade in from."""
+    from gan3d_ns.discriminators.coord_residual import CoordResidualDiscriminatorConfig
+    from gan3d_ns.discriminators.dc import DCDiscriminatorConfig
+    from gan3d_ns.discriminators.style import StyleDiscriminatorConfig
+
+    overrides = {"pipeline.loss.pose_weight": 15.0, "fade_steps": 4, "fade_first_resolution": True}
+    config = tiny_config("gof-gan-tiny", tmp_path, 2, **overrides)
+    config.pipeline.discriminator = {
+        "dc": DCDiscriminatorConfig(resolution=16, last_channels=16),
+        "coord_residual": CoordResidualDiscriminatorConfig(
+            resolution=16, first_resolution=8, base_channels=8, max_channels=16
+        ),
+        "style": StyleDiscriminatorConfig(resolution=16, base_channels=8, max_channels=16),
+    }[name]
+    run = train(config)
+    for terms in run.losses.values():
+        assert {"d_adversarial", "d_r1", "g_adversarial"} <= terms.keys()
+        assert not {"d_pose", "g_pose"} & terms.keys()
+        assert all(torch.isfinite(term) for term in terms.values())
+    saved = {key for key in run.checkpoint(1)["pipeline"] if key.startswith("discriminator.")}
+    assert saved == {f"discriminator.{key}" for key in config.pipeline.discriminator.setup().state_dict()}
+
+
 def test_presets_choose_the_discriminator() -> None:
     from nerfstudio.configs.method_configs import all_methods
 
