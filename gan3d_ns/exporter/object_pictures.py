@@ -130,7 +130,10 @@ class PicturedObject:
 
 
 def pictured_object(model: GanModel, selection: LatentSelection) -> PicturedObject:
-    """An object of a model without its background, whatever its viewer shows; pictures are made from a lattice where the model's are."""
+    """An object of a model without its background, whatever its viewer shows.
+
+    Pictures are made from a lattice where the model's are.
+    """
     generator, pictured, config = model.generator_of(selection), model.styles_of(selection), model.config
     styles, grid = generator.field.cut_out(pictured), None
     if config.latent_grid.enabled:
