@@ -1,6 +1,7 @@
 """Learned cameras: a small network that moves the cameras of a prior to where the pictures were taken (CAMPARI)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Dict, Literal, Optional, Type
 
@@ -170,6 +171,14 @@ class CameraGenerator(nn.Module):
             learned.tangents if self.config.learn_fov else prior.tangents,
         )
 
+    def load_authors_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Loads the state dict of the released network `latent_cameras`, strictly.
+
+        Raises:
+            RuntimeError: names or shapes do not fit this network.
+        """
+        self.load_state_dict({**state, "released": self.released})
+
     @torch.no_grad()
     def sample(self, num: int, randomness: torch.Generator) -> Viewpoints:
         """Random learned cameras, on this network's device."""
@@ -250,7 +259,8 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
         elevation_spread_deg=max(0.0, spread),
     )
     if viewpoints.tangents is not None:
-        changed.fov_deg = float(torch.rad2deg(2.0 * torch.atan(viewpoints.tangents)).mean())
+        fovs = torch.rad2deg(2.0 * torch.atan(viewpoints.tangents.double()))
+        changed.fov_deg, changed.fov_std_deg = float(fovs.mean()), float(fovs.std(dim=0, correction=0).mean())
     if viewpoints.radii is not None:
         radii = viewpoints.radii.double()
         changed.radius = float(radii.mean())

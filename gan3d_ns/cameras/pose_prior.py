@@ -26,6 +26,8 @@ POLE_MARGIN = 1e-5
 """Radians (and fraction of the sphere's area) that sampled poses keep from the poles, where "up" is undefined."""
 SMALLEST_NEAR = 1e-3
 """World units that rays keep from their camera."""
+FOV_LIMITS_DEG = (1.0, 170.0)
+"""Smallest and largest field of view that is drawn."""
 TRUNCATION = 2.0
 """Half width of the truncated Gaussian, in standard deviations."""
 
@@ -54,6 +56,9 @@ class PosePriorConfig(InstantiateConfig):
     upper half."""
     fov_deg: float = 12.0
     """Field of view between the centres of the first and the last pixel of a row, in degrees."""
+    fov_std_deg: float = 0.0
+    """Standard deviation of the fields of view of training cameras, drawn from a Gaussian around `fov_deg`, across and
+    down each by itself, in degrees (CAMPARI)."""
     radius: float = 1.0
     """Distance of the cameras from the origin, in world units."""
     near: float = 0.88
@@ -190,9 +195,21 @@ class PosePrior:
     def sample_viewpoints(
         self, num: int, generator: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
     ) -> Viewpoints:
-        """Random cameras: :meth:`sample`, then :meth:`sample_radii`."""
-        poses = self.sample(num, generator, device)
-        return Viewpoints(poses, self.sample_radii(num, generator, device))
+        """Random cameras: :meth:`sample`, then :meth:`sample_radii`, then :meth:`sample_tangents`."""
+        poses, radii = self.sample(num, generator, device), self.sample_radii(num, generator, device)
+        return Viewpoints(poses, radii, self.sample_tangents(num, generator, device))
+
+    def sample_tangents(
+        self, num: int, generator: Optional[torch.Generator] = None, device: Union[torch.device, str] = "cpu"
+    ) -> Optional[Float[Tensor, "num 2"]]:
+        """Tangents of half the fields of view, to the right and down; None where all are the same."""
+        if self.config.fov_std_deg == 0:
+            return None
+        draw_device = generator.device if generator is not None else torch.device(device)
+        fovs = self.config.fov_deg + self.config.fov_std_deg * torch.randn(
+            num, 2, generator=generator, device=draw_device
+        )
+        return torch.tan(0.5 * torch.deg2rad(fovs.clamp(*FOV_LIMITS_DEG))).to(device)
 
     def camera_to_world(self, poses: Float[Tensor, "num 2"]) -> Float[Tensor, "num 3 4"]:
         """Camera-to-world matrices, columns (right, up, backward, position), at this prior's radius."""
@@ -375,14 +392,16 @@ def _validate(config: PosePriorConfig) -> None:
         raise UserError(
             f"far is {config.far} and near is {config.near}; set far above near, for example 1.12 and 0.88."
         )
-    if not 0 <= config.radius_spread < config.near / 2:
+    if not 0 <= config.radius_spread <= config.near / 2:
         raise UserError(
-            f"radius_spread is {config.radius_spread} and near {config.near}; set it to 0 or more, below near / 2."
+            f"radius_spread is {config.radius_spread} and near {config.near}; set it to 0 or more, at most near / 2."
         )
     if config.radius <= 0:
         raise UserError(f"radius is {config.radius}, but must be positive; the convention is 1.0.")
     if not 0 < config.fov_deg < 180:
         raise UserError(f"fov_deg is {config.fov_deg}, but must lie between 0 and 180 degrees; GOF uses 12.")
+    if config.fov_std_deg < 0:
+        raise UserError(f"fov_std_deg is {config.fov_std_deg}; set it to 0 (all the same) or more.")
     if config.yaw_spread_deg < 0 or config.elevation_spread_deg < 0:
         raise UserError(
             f"the spreads are {config.yaw_spread_deg} (yaw) and {config.elevation_spread_deg} (elevation) degrees; "

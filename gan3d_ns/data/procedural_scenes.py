@@ -128,10 +128,10 @@ def write_scene_collection(
 
     write_pictures(folder, range(num_images), num_images, picture, "Making scenes")
     with open(folder / TRUTH_FILE, "wb") as stream:
+        arrays: dict[str, Any] = {**cameras.arrays(), **_arrays_of(scenes)}
         np.savez_compressed(
             stream,
-            **cameras.arrays(),
-            **_arrays_of(scenes),
+            **arrays,
             kind=np.str_(SCENES_KIND),
             seeds=np.array(seeds, dtype=np.int64),
             instances=instances,

@@ -164,6 +164,8 @@ class GanTrainer(Trainer):
             patch_size=config.patches.size,
             smallest_patch=config.patches.value(step),
             density_noise=config.density_noise.value(step),
+            num_samples=stage.num_samples,
+            camera_release=float(step - self.started_at >= config.camera_release_step),
         )
 
     def set_learning_rates(self, step: int) -> None:
@@ -188,7 +190,9 @@ class GanTrainer(Trainer):
         pipeline, plan = self.pipeline, self.plan(step)
         pipeline.set_window(plan.window_half_width)
         pipeline.set_density_noise(plan.density_noise)
+        pipeline.set_num_samples(plan.num_samples)
         pipeline.release_geometry(plan.geometry_release)
+        pipeline.release_cameras(plan.camera_release)
         pipeline.grow_to(plan.resolution, plan.fade)
         self.set_learning_rates(step)
         randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))

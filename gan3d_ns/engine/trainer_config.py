@@ -87,6 +87,8 @@ class GanTrainerConfig(TrainerConfig):
     """Show patches in place of whole pictures: `--patches.size 32` where these do not fit in memory."""
     geometry_release_steps: int = 0
     """Steps over which geometry is set free from the field's start shape; colour learns on that shape meanwhile."""
+    camera_release_step: int = 500
+    """Step from which learned cameras may leave their prior, as published (CAMPARI)."""
     top_k: TopKConfig = field(default_factory=TopKConfig)
     """How many of the generated pictures train the generator."""
     mapping_lr_factor: float = 1.0
@@ -159,12 +161,17 @@ class GanTrainerConfig(TrainerConfig):
         """Fills in the chosen preset, once; returns the settings that changed.
 
         Raises:
-            UserError: no such preset, or an impossible curriculum.
+            UserError: no such preset, none for the built-in pictures, or an impossible curriculum.
         """
         chosen = self.preset
         if chosen == "auto":
             built_in = self.pictures is None and self.built_in_preset in self.presets
             chosen = self.built_in_preset if built_in else self.base_preset
+            if self.pictures is None and not built_in and self.pipeline.datamanager.built_in != "toy-cars":
+                raise UserError(
+                    f"this method has no preset for the built-in {self.pipeline.datamanager.built_in}; choose a method "
+                    "that has (giraffe-tiny), or give --data FOLDER of pictures and a --preset."
+                )
         changed = [] if chosen == self.base_preset else apply_preset(self, self.presets, chosen, self.base_preset)
         self.base_preset = chosen
         validate_stages(self.curriculum)

@@ -61,6 +61,8 @@ class GenerativeField(nn.Module):
     """Length of :meth:`descriptors`; 0 where the field keeps none."""
     has_backdrop: bool = False
     """Whether rays show something of the field's own behind all matter."""
+    backdrop_noise_std: float = 0.0
+    """Standard deviation of the noise on the backdrop's densities in training; the training engine lowers it."""
     half_sides: tuple[float, float, float] | None = None
     """Half the sides of the box, centred at the origin, that holds all matter; None: the field goes on everywhere."""
 

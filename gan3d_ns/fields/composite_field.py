@@ -27,6 +27,8 @@ BOX_MARGIN = 1.1
 """Matter of an object may lie this far from its box's centre, in half sides (GIRAFFE, released code)."""
 SMALLEST_DENSITY = 1e-4
 """Divisor of the weighted mean where there is no matter at all (GIRAFFE, released code)."""
+SHELL_SLOPE = 4.0
+"""The background's start is full a quarter of its radius behind its border."""
 PUBLISHED_RADIUS = 2.732
 """Distance of GIRAFFE's cameras, in its units."""
 
@@ -57,6 +59,13 @@ class CompositeFieldConfig(InstantiateConfig):
     """Where the objects of training pictures stand."""
     coordinate_scale: float = PUBLISHED_RADIUS
     """Field units in one world unit. GIRAFFE's cameras stand at radius 2.732, ours at 1."""
+    start_gain: float = 0.0
+    """Begin with a ball in each object's box, whose density before its activation rises by this from the ball's surface
+    to the middle, and with the background outside of all of them; 0: without a form, as published."""
+    start_radius: float = 0.8
+    """Radius of that ball, in half sides of the box."""
+    background_start_radius: float = 0.35
+    """Where the background begins at first: this far from the origin, in world units, beyond all objects."""
 
     def __post_init__(self) -> None:
         if self.num_objects < 1 or self.feature_dim < 1:
@@ -227,6 +236,15 @@ class CompositeField(GenerativeField):
         batch, index, point = inside.nonzero(as_tuple=True)
         return ObjectPoints(batch, index, point, places[batch, index, point])
 
+    def ball(self, positions: Float[Tensor, "row 3"]) -> Float[Tensor, "row"]:
+        """What an object's density starts from, in the frame of its box: positive inside a ball."""
+        return self.config.start_gain * (1.0 - positions.norm(dim=-1) / self.config.start_radius)
+
+    def shell(self, positions: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points"]:
+        """What the background's density starts from, in the world: positive beyond the objects."""
+        depth = positions.norm(dim=-1) / self.config.background_start_radius - 1.0
+        return self.config.start_gain * (SHELL_SLOPE * depth).clamp(-1.0, 1.0)
+
     def evaluate(
         self,
         positions: Float[Tensor, "batch points 3"],
@@ -244,7 +262,7 @@ class CompositeField(GenerativeField):
         things, inside = styles.objects, self.points_of_objects(places, styles)
         of_things = inside.batch, inside.object
         hidden = self.object_decoder.hidden(inside.positions, things.first[of_things], things.skips[of_things])
-        raw = self.object_decoder.densities(hidden)
+        raw = self.object_decoder.densities(hidden) + self.ball(inside.positions)
         if noise is not None:
             raw = raw + noise[inside.batch, inside.point, inside.object]
         densities = raw.new_zeros(batch, styles.present.shape[1], num_points)
@@ -256,7 +274,7 @@ class CompositeField(GenerativeField):
             behind = self.background_decoder.hidden(
                 turned(places, turn), background.first[:, None], background.skips[:, None]
             )
-            raw = self.background_decoder.densities(behind)
+            raw = self.background_decoder.densities(behind) + self.shell(positions)
             raw = raw if noise is None else raw + noise[..., -1]
             raw = torch.relu(raw) * styles.background_present[:, None]
             densities = torch.cat((densities, raw[:, None]), dim=1)

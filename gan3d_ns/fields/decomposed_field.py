@@ -40,7 +40,9 @@ class DecomposedFieldConfig(InstantiateConfig):
     """The encoded position and the shape code join again after this layer, counted from 0. None: never, as in the
     release, which has such layers after layer 4 but a slip leaves them out."""
     position_octaves: int = 10
-    """Octaves of the encoded position: each doubles the finest detail."""
+    """Octaves of the object's encoded position: each doubles the finest detail."""
+    background_octaves: int = 10
+    """Octaves of the background's encoded points, whose unit is the radius of its sphere."""
     direction_octaves: int = 4
     """Octaves of the encoded view direction."""
     use_view_directions: bool = True
@@ -98,12 +100,13 @@ class Decoder(nn.Module):
     Args:
         config: the sizes.
         dim: length of a point.
+        num_octaves: of its encoding.
     """
 
-    def __init__(self, config: DecomposedFieldConfig, dim: int) -> None:
+    def __init__(self, config: DecomposedFieldConfig, dim: int, num_octaves: int) -> None:
         super().__init__()
-        self.config = config
-        hidden, encoded = config.hidden_dim, encoded_dim(config.position_octaves, dim)
+        self.config, self.num_octaves = config, num_octaves
+        hidden, encoded = config.hidden_dim, encoded_dim(num_octaves, dim)
         self.entry = nn.Linear(encoded, hidden)
         self.shape_entry = nn.Linear(config.shape_dim, hidden)
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(config.num_layers))
@@ -135,7 +138,7 @@ class Decoder(nn.Module):
         skip: Float[Tensor, "batch skip_hidden"],
     ) -> Float[Tensor, "batch points hidden"]:
         """relu(h), at points in field units."""
-        encoded = frequency_encoding(points, self.config.position_octaves)
+        encoded = frequency_encoding(points, self.num_octaves)
         hidden = torch.relu(F.linear(encoded, self.entry.weight) + entry[:, None])
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden)
@@ -171,8 +174,6 @@ class DecomposedField(GenerativeField):
     """
 
     rotation: Float[Tensor, "3 3"]
-    backdrop_noise_std: float = 0.0
-    """Standard deviation of the noise on the background's values in training."""
 
     def __init__(self, config: DecomposedFieldConfig, start_shape: Optional[StartShapeConfig] = None) -> None:
         super().__init__()
@@ -186,8 +187,8 @@ class DecomposedField(GenerativeField):
         # The release's world is +z up and its frontal camera stands at +y: its (x, y, z) are our (-x, z, y).
         rotation = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
         self.register_buffer("rotation", rotation, persistent=False)
-        self.object = Decoder(config, 3)
-        self.background = Decoder(config, 4) if config.background_field else None
+        self.object = Decoder(config, 3, config.position_octaves)
+        self.background = Decoder(config, 4, config.background_octaves) if config.background_field else None
         self.start_shape: Optional[StartShape] = None
         if config.start_shape:
             self.start_shape = (start_shape or StartShapeConfig()).setup()

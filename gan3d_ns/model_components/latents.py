@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.model_components.scenes import Scene
 
 Space = Literal["codes", "latents"]
 Curve = Literal["linear", "slerp"]
@@ -27,6 +28,8 @@ HEADER_START = 8
 SMALLEST_ANGLE = 1e-4
 """Radians below which an arc is as good as a line."""
 SHORTEST = 1e-12
+SCENE_ENTRY = "scene"
+"""Entry of a file's metadata that says what was done to its scene."""
 
 
 def whole_seed(value: Any) -> int:
@@ -76,6 +79,19 @@ class LatentSelection:
     """An object from a file, in place of the first seed."""
     second_saved: Optional[SavedLatent] = None
     """An object from a file, in place of the second seed."""
+    scene: Optional[Scene] = None
+    """What is done to the things of the scene, for methods that show several; None: what a saved latent says."""
+
+    @property
+    def used_scene(self) -> Optional[Scene]:
+        """What is done to the things of the scene, if anything.
+
+        Raises:
+            UserError: a saved latent describes a scene that cannot be read.
+        """
+        if self.scene is None and self.saved is not None and SCENE_ENTRY in self.saved.metadata:
+            return Scene.from_json(self.saved.metadata[SCENE_ENTRY])
+        return self.scene
 
     @property
     def used_space(self) -> Space:
@@ -93,7 +109,7 @@ class LatentSelection:
             name += f"-to{second}-{self.interpolation:.2f}"
         if self.mixed_seed is not None and self.mixed_layers:
             name += f"-mix{self.mixed_seed:04d}"
-        return name
+        return name if self.scene is None else name + self.scene.name
 
 
 def described(selection: LatentSelection, style_layers: Tuple[str, ...]) -> dict[str, str]:
@@ -106,7 +122,8 @@ def described(selection: LatentSelection, style_layers: Tuple[str, ...]) -> dict
         known["seed"] = str(selection.seed)
     else:
         known["latent"] = selection.saved.name
-        known.update({f"latent {key}": value for key, value in selection.saved.metadata.items() if key != "method"})
+        theirs = {key: value for key, value in selection.saved.metadata.items() if key not in ("method", SCENE_ENTRY)}
+        known.update({f"latent {key}": value for key, value in theirs.items()})
         if selection.interpolation == 0.0 and not selection.mixed_layers:
             del known["truncation"]  # it is of seeds, and there are none
     if selection.appearance_seed is not None:
@@ -117,6 +134,9 @@ def described(selection: LatentSelection, style_layers: Tuple[str, ...]) -> dict
     if selection.mixed_seed is not None and selection.mixed_layers:
         names = [style_layers[index] for index in selection.mixed_layers if index < len(style_layers)]
         known["mixed"] = f"{', '.join(names)} of seed {selection.mixed_seed}"
+    scene = selection.used_scene
+    if scene is not None and scene != Scene():
+        known[SCENE_ENTRY] = scene.to_json()
     return known
 
 

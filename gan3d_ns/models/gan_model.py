@@ -25,6 +25,7 @@ from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.start_shape import StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.fields.composite_field import CompositeFieldConfig
+from gan3d_ns.fields.decomposed_field import DecomposedFieldConfig
 from gan3d_ns.fields.feature_volume_field import FeatureVolumeFieldConfig
 from gan3d_ns.fields.film_siren_field import FilmSirenFieldConfig
 from gan3d_ns.fields.hash_grid_field import HashGridFieldConfig
@@ -49,9 +50,10 @@ from gan3d_ns.model_components.ray_samplers import (
 from gan3d_ns.models.camera_law import CameraLaw
 from gan3d_ns.models.finished_picture import finished_picture
 from gan3d_ns.models.generator import Generator
-from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes
+from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes, selected_styles
 from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
 from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
+from gan3d_ns.models.scene_panel import scene_controls
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome, Home
 from gan3d_ns.viewer.latent_controls import LatentControls
@@ -65,11 +67,12 @@ class GanModelConfig(ModelConfig):
 
     _target: Type = dataclasses.field(default_factory=lambda: GanModel)
     """target class to instantiate"""
-    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "feature-volume"] = "tri-plane"
+    field: Literal["film-siren", "tri-plane", "hash", "nerf", "composite", "decomposed", "feature-volume"] = "tri-plane"
     """film-siren: GOF's sine network, slow and smooth. tri-plane: three feature planes, many times faster. hash: hash
     tables that all objects share, read by networks that the latent modulates. nerf: GRAF's network, whose latent
     separates shape and appearance. composite: GIRAFFE's scenes of several objects before a background.
-    feature-volume: VolumeGAN's 3D convolutions and the network that reads them."""
+    decomposed: CAMPARI's two networks, of the object and of what lies behind it. feature-volume: VolumeGAN's 3D
+    convolutions and the network that reads them."""
     film_siren: FilmSirenFieldConfig = dataclasses.field(default_factory=FilmSirenFieldConfig)
     """Sizes of the film-siren field."""
     tri_plane: TriPlaneFieldConfig = dataclasses.field(default_factory=TriPlaneFieldConfig)
@@ -78,6 +81,8 @@ class GanModelConfig(ModelConfig):
     """Sizes of the hash field."""
     nerf: NerfFieldConfig = dataclasses.field(default_factory=NerfFieldConfig)
     """Sizes of the nerf field."""
+    decomposed: DecomposedFieldConfig = dataclasses.field(default_factory=DecomposedFieldConfig)
+    """Sizes of the decomposed field."""
     composite: CompositeFieldConfig = dataclasses.field(default_factory=CompositeFieldConfig)
     """Objects, background and places of the composite field."""
     feature_volume: FeatureVolumeFieldConfig = dataclasses.field(default_factory=FeatureVolumeFieldConfig)
@@ -158,6 +163,7 @@ class GanModel(Model):
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
+        self.scene_controls = scene_controls(self.generator.field)
         self.latent = LatentControls(
             config.seed,
             config.truncation,
@@ -165,6 +171,7 @@ class GanModel(Model):
             self.generator.field.style_layers,
             encode=lambda selection: encode_latent(self.layer_codes(selection)[:, 0], self.provenance(selection)),
             check=self.accept,
+            scene=self.scene_controls,
         )
         self.guard = RenderGuard()
         self.camera_home = CameraHome(self.home)
@@ -188,6 +195,7 @@ class GanModel(Model):
             "tri-plane": (config.tri_plane, shape),
             "hash": (config.hash_grid, shape),
             "nerf": (config.nerf, shape),
+            "decomposed": (config.decomposed, shape),
             "composite": (config.composite, {}),
             "feature-volume": (
                 config.feature_volume,
@@ -262,6 +270,7 @@ class GanModel(Model):
         """
         known, own = saved.metadata, self.config.method_name
         saved_codes(self.generator.field, saved)
+        described(LatentSelection(saved=saved), ())  # refuses a scene that cannot be read
         if own and known.get("method", own) != own:
             raise UserError(f"the latent {saved.name} is of {known['method']}, this run of {own}; open it there.")
         weights = known.get("weights", "").rpartition(" ")[-1]
@@ -291,10 +300,9 @@ class GanModel(Model):
         """See :func:`~gan3d_ns.models.latent_codes.layer_codes`."""
         return layer_codes(self.generator_of(selection), selection)
 
-    @torch.no_grad()
     def styles_of(self, selection: LatentSelection) -> Styles:
-        """Styles of one object, see :meth:`layer_codes`."""
-        return self.generator_of(selection).field.condition_layers(self.layer_codes(selection))
+        """See :func:`~gan3d_ns.models.latent_codes.selected_styles`."""
+        return selected_styles(self.generator_of(selection), selection)
 
     def shown_object(self) -> "ShownObject":
         """The object that the controls choose; kept until the controls, the weights or the device change."""

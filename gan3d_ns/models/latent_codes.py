@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.fields.base_field import GenerativeField
+from gan3d_ns.fields.base_field import GenerativeField, Styles
+from gan3d_ns.fields.composite_field import CompositeField
 from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, between, whole_seed
+from gan3d_ns.model_components.scene_arrangement import arranged
 from gan3d_ns.models.generator import Generator
 
 
@@ -82,3 +84,26 @@ def layer_codes(generator: Generator, selection: LatentSelection) -> Float[Tenso
         taken = [index for index in selection.mixed_layers if index < num_layers]
         codes[taken] = others[taken]
     return codes
+
+
+@torch.no_grad()
+def selected_styles(generator: Generator, selection: LatentSelection) -> Styles:
+    """The styles of one object or scene: its layers' codes (see `layer_codes`), and then what is done to its things.
+
+    Raises:
+        UserError: it is a saved object that does not fit the field, or a scene for a field that has none.
+    """
+    field, scene = generator.field, selection.used_scene
+    styles = field.condition_layers(layer_codes(generator, selection))
+    if scene is None:
+        return styles
+    if not isinstance(field, CompositeField):
+        raise UserError(
+            f"{type(field).__name__} shows a single object, whose parts cannot be moved; leave out the scene, or take "
+            "a method with a composite field (giraffe)."
+        )
+
+    def codes_of(seed: int) -> Float[Tensor, "1 code"]:
+        return generator.codes(latent_of_seed(field, seed).to(generator.mean_code), selection.truncation)
+
+    return arranged(field, styles, scene, codes_of)

@@ -113,7 +113,9 @@ class GanPipeline(VanillaPipeline):
             self.model.show_level,
             ExportControls(FILE_KINDS, self.prepare_export),
         )
-        self.periodic_yaw = config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
+        moved = self.model.generator.camera_generator
+        around = moved is not None and moved.parametrisation == "full"
+        self.periodic_yaw = around or config.model.pose_prior.yaw_spread_deg > LARGEST_PERIODIC_SPREAD_DEG
 
     @property
     def model(self) -> GanModel:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -134,9 +136,22 @@ class GanPipeline(VanillaPipeline):
 
     def set_density_noise(self, std: float) -> None:
         """Sets the standard deviation of the noise on raw values that densities are trained with."""
+        generator = self.model.generator
+        generator.field.backdrop_noise_std = std
+        if isinstance(generator.sampler, VolumeSampler):
+            generator.sampler.noise_std = std
+
+    def set_num_samples(self, num_samples: Optional[int]) -> None:
+        """Sets how many samples densities take over the whole of each ray in training; None: as configured."""
         sampler = self.model.generator.sampler
         if isinstance(sampler, VolumeSampler):
-            sampler.noise_std = std
+            sampler.num_training_samples = num_samples
+
+    def release_cameras(self, amount: float) -> None:
+        """Lets the camera generator, where there is one, move the cameras (1), or not yet (0); its average too."""
+        for generator in (self.model.generator, self.model.generator_ema):
+            if generator.camera_generator is not None:
+                generator.camera_generator.release(amount)
 
     def grow_to(self, side: int, fade: float) -> None:
         """Sets the side of the pictures that a neural renderer makes, for the generator and its average."""
@@ -165,7 +180,7 @@ class GanPipeline(VanillaPipeline):
         """Random latents, poses, and neighbours for the normals of ``count`` pictures of ``side`` x ``side`` pixels."""
         config, device = self.config.loss, randomness.device
         latents = torch.randn(count, self.model.generator.field.latent_dim, generator=randomness, device=device)
-        viewpoints = self.model.pose_prior.sample_viewpoints(count, randomness, self.device)
+        viewpoints = self.model.cameras.drawn.sample_viewpoints(count, randomness, self.device)
         renderer = self.model.generator.neural_renderer
         num_rays = (side if renderer is None else renderer.ray_side) ** 2
         rays = torch.arange(num_rays, device=device)
@@ -213,7 +228,7 @@ class GanPipeline(VanillaPipeline):
 
     def rays(self, draw: Draw, viewpoints: Viewpoints) -> RayBundle:
         """The rays of each picture; never in half precision, whose steps are as wide as pixels."""
-        prior = self.model.pose_prior
+        prior = self.model.cameras.drawn
         with losses.full_precision(viewpoints.poses):
             if draw.patches is not None:
                 return prior.viewpoint_rays_at(viewpoints, draw.patches.coordinates())

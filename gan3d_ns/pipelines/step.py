@@ -47,6 +47,10 @@ class StepPlan:
     """Smallest side of a patch over that of its picture."""
     density_noise: float = 0.0
     """Standard deviation of the noise on the raw values of densities."""
+    num_samples: Optional[int] = None
+    """Samples of densities over the whole of each ray; None: as the sampler is configured."""
+    camera_release: float = 1.0
+    """Whether a camera generator may move the cameras, 0 or 1."""
 
     @property
     def side(self) -> int:

@@ -1,8 +1,10 @@
 """`gan3d collection`: pictures whose shapes and cameras are known, for training and for measuring."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, ClassVar, Tuple
+
+from gan3d_ns.scripts.camera_law import CameraLaw
 
 if TYPE_CHECKING:
     from gan3d_ns.data.model_files import ColouredMesh
@@ -19,7 +21,13 @@ class MakeCollection:
     resolution: int = 64
     """Side of the pictures in pixels."""
     seed: int = 0
-    """Selects poses (and toy cars): the same seed gives the same pictures."""
+    """Selects poses (and toy cars, or scenes): the same seed gives the same pictures."""
+    cameras: CameraLaw = field(default_factory=CameraLaw)
+    """Where the cameras stand."""
+    preset: ClassVar[str] = "procedural"
+    """Of cameras, and for training."""
+    method: ClassVar[str] = "gof-gan-tiny"
+    """That is proposed for training."""
 
     def fill(self, folder: Path) -> None:
         """Writes the pictures and what is true of them into an empty folder."""
@@ -47,13 +55,15 @@ class MakeCollection:
         check_sizes(self.num_images, self.resolution)
         if self.output.exists() and not (self.output.is_dir() and not any(self.output.iterdir())):
             raise UserError(f"{self.output} exists already and is left as it is; give another --output.")
+        self.law = self.cameras.law(self.preset)
         self.prepare()
         build: Callable[[Path], None] = self.fill
         try:
             publish_folder(self.output, build, lambda folder: (folder / TRUTH_FILE).is_file())
         except OSError as error:
             raise UserError(f"{self.output} cannot be written ({error}); give another --output.") from error
-        command = f"ns-train gof-gan-tiny --data {shlex.quote(str(self.output))} --preset procedural"
+        flags = "".join(f" {flag} {value}" for flag, value in self.cameras.training_flags(self.preset).items())
+        command = f"ns-train {self.method} --data {shlex.quote(str(self.output))} --preset {self.preset}{flags}"
         CONSOLE.print(
             f"{self.num_images} pictures of {self.resolution} pixels, with true cameras and shapes, are in "
             f"{escape(str(self.output))}. To train on them:\n  {escape(command)}",
@@ -68,7 +78,7 @@ class ToyCars(MakeCollection):
     def fill(self, folder: Path) -> None:
         from gan3d_ns.data.procedural import write_procedural_collection
 
-        write_procedural_collection(folder, self.num_images, self.resolution, self.seed)
+        write_procedural_collection(folder, self.num_images, self.resolution, self.seed, self.law)
 
 
 @dataclass(kw_only=True)
@@ -95,4 +105,29 @@ class Models(MakeCollection):
     def fill(self, folder: Path) -> None:
         from gan3d_ns.data.model_collection import write_model_collection
 
-        write_model_collection(folder, self._models, self.num_images, self.resolution, self.seed)
+        write_model_collection(folder, self._models, self.num_images, self.resolution, self.seed, self.law)
+
+
+@dataclass(kw_only=True)
+class Scenes(MakeCollection):
+    """Make a folder of scenes: a few spheres, cubes and cylinders on a plane, matte and shiny, in eight colours.
+
+    Another seed than the built-in collection's 0 gives other scenes, for example held-out ones.
+    """
+
+    objects: Tuple[int, int] = (2, 4)
+    """Fewest and most objects in a scene."""
+    preset: ClassVar[str] = "scenes"
+    """Of cameras, and for training."""
+    method: ClassVar[str] = "giraffe-tiny"
+    """That is proposed for training."""
+
+    def prepare(self) -> None:
+        from gan3d_ns.data.procedural_scenes import check_numbers_of_objects
+
+        check_numbers_of_objects(*self.objects)
+
+    def fill(self, folder: Path) -> None:
+        from gan3d_ns.data.procedural_scenes import write_scene_collection
+
+        write_scene_collection(folder, self.num_images, self.resolution, self.seed, self.objects, self.law)

@@ -9,11 +9,12 @@ import tyro
 from typing_extensions import Annotated
 
 from gan3d_ns.scripts.cameras import Cameras
-from gan3d_ns.scripts.collection import Models, ToyCars
+from gan3d_ns.scripts.collection import Models, Scenes, ToyCars
 from gan3d_ns.scripts.evaluate import Evaluate
 from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
 from gan3d_ns.scripts.export_splats import ExportSplats
+from gan3d_ns.scripts.import_campari import ImportCampari
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
@@ -30,11 +31,13 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+    Annotated[ImportCampari, tyro.conf.subcommand("campari")],
     Annotated[ImportVolumegan, tyro.conf.subcommand("volumegan")],
 ]
 
 Pictured = Union[
     Annotated[ToyCars, tyro.conf.subcommand("toy-cars")],
+    Annotated[Scenes, tyro.conf.subcommand("scenes")],
     Annotated[Models, tyro.conf.subcommand("models")],
 ]
 

@@ -23,6 +23,8 @@ from gan3d_ns.viewer.player import Player
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
 
+    from gan3d_ns.viewer.scene_controls import SceneControls
+
 FOLDER = "Generator"
 RANDOM_SEEDS = 10_000
 FOLDER_OFFSET = 0.5
@@ -63,6 +65,7 @@ class LatentControls(ViewerControl):
         style_layers: names of the layers that can take another object's code.
         encode: makes the content of a latent's file.
         check: refuses loaded latents that the model cannot show.
+        scene: what is done to the things of a scene, for methods that show several.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class LatentControls(ViewerControl):
         style_layers: tuple[str, ...] = (),
         encode: Encode = nothing_to_encode,
         check: Check = lambda _: "",
+        scene: Optional[SceneControls] = None,
     ) -> None:
+        self.scene = scene
         self.start_truncation = truncation
         self.separates_appearance = separates_appearance
         self.saved: Optional[SavedLatent] = None
@@ -184,6 +189,8 @@ class LatentControls(ViewerControl):
     def show_saved(self, saved: SavedLatent) -> None:
         """Shows a latent from a file, until another seed is chosen."""
         self.saved = saved
+        if self.scene is not None:
+            self.scene.show(LatentSelection(saved=saved).used_scene)
         self.interpolation.value = 0.0
         self.redraw()
 
@@ -204,4 +211,5 @@ class LatentControls(ViewerControl):
             mixed_layers=mixed,
             raw_weights=self.weights.value == "in training",
             saved=self.saved,
+            scene=None if self.scene is None else self.scene.scene(whole_seed(self.seed.value)),
         )

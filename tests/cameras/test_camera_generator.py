@@ -225,11 +225,13 @@ def test_the_summary_of_a_prior_is_that_prior(family) -> None:
         elevation_mean_deg=15.0,
         elevation_spread_deg=10.0,
         radius_spread=0.05,
+        fov_deg=35.0,
+        fov_std_deg=3.75,
     )
     # A hybrid prior tosses its coin once for each batch.
     draws = [PosePrior(prior).sample_viewpoints(200, torch.Generator().manual_seed(seed)) for seed in range(200)]
-    poses, radii = torch.cat([draw.poses for draw in draws]), torch.cat([draw.radii for draw in draws])
-    summary = fitted_prior(prior, Viewpoints(poses, radii))
+    summary = fitted_prior(prior, Viewpoints.cat(draws))
+    assert (summary.fov_deg, summary.fov_std_deg) == (pytest.approx(35, abs=0.1), pytest.approx(3.75, abs=0.1))
     assert summary.distribution == family
     for name, within in (("yaw_mean_deg", 0.4), ("yaw_spread_deg", 0.8), ("elevation_mean_deg", 0.3)):
         assert getattr(summary, name) == pytest.approx(getattr(prior, name), abs=within), name

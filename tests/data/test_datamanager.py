@@ -95,11 +95,14 @@ def test_the_data_flag_reaches_the_dataparser(tmp_path: Path) -> None:
     assert manager.config.dataparser.data == manager.get_datapath() == tmp_path
 
 
-def test_without_a_folder_the_built_in_collection_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_a_built_in_collection_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gan3d_ns.data import datamanager
 
-    folder = write_pictures(tmp_path / "cars", num=3)
-    monkeypatch.setattr(datamanager, "built_in_folder", lambda built_in: folder)
+    folders = {"toy-cars": write_pictures(tmp_path / "cars", num=3), "scenes": write_pictures(tmp_path / "s", num=5)}
+    monkeypatch.setattr(datamanager, "built_in_folder", folders.__getitem__)
     manager = manager_of(None)
     manager.load_collection(16)
     assert len(manager.collection) == 3
+    manager.config.built_in = "scenes"
+    manager.load_collection(16)
+    assert len(manager.collection) == 5

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import pytest
 from tiny_runs import METHOD, tiny_config
 
+from gan3d_ns.data import procedural_scenes
+from gan3d_ns.data.procedural_scenes import SceneTruth
+from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.engine.schedules import DensityNoiseConfig, PatchScheduleConfig
+from gan3d_ns.errors import UserError
 
 
 def test_settings_that_are_newer_than_a_run_keep_their_defaults(tmp_path: Path) -> None:
@@ -17,3 +23,28 @@ def test_settings_that_are_newer_than_a_run_keep_their_defaults(tmp_path: Path) 
     opened.__setstate__(state)
     assert (opened.patches, opened.density_noise) == (PatchScheduleConfig(), DensityNoiseConfig())
     assert opened.ema_decay == 0.123 and opened.curriculum == config.curriculum
+
+
+def test_a_method_may_learn_the_built_in_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experiment name, preset, training pictures and truth follow one setting."""
+    monkeypatch.setenv("GAN3D_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(procedural_scenes.scene_collection_folder, "__defaults__", (None, 3, 16, 0))
+    config = tiny_config(METHOD, tmp_path, preset="auto")
+    config.presets = {**copy.deepcopy(config.presets), "scenes": {"pipeline.model.pose_prior.fov_deg": 37.0}}
+    config.pipeline.datamanager.built_in = "scenes"
+    config.data = config.experiment_name = None
+    config.resolve_preset()
+    config.set_experiment_name()
+    assert (config.base_preset, config.experiment_name) == ("scenes", "scenes")
+    assert config.pipeline.knows_pictures
+    assert config.pipeline.model.pose_prior.fov_deg == 37.0
+    assert isinstance(open_truth(None, "scenes"), SceneTruth)
+
+
+def test_a_method_without_a_preset_for_scenes_says_so(tmp_path: Path) -> None:
+    config = tiny_config(METHOD, tmp_path, preset="auto")
+    config.presets.pop("scenes", None)
+    config.pipeline.datamanager.built_in = "scenes"
+    config.data = None
+    with pytest.raises(UserError, match="no preset for the built-in scenes"):
+        config.resolve_preset()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from model_folders import write_two_models
 
+from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.data.procedural import ProceduralTruth
+from gan3d_ns.data.procedural_scenes import SceneTruth
 from gan3d_ns.data.true_collection import TrueCollection
 from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.errors import UserError
+from gan3d_ns.scripts.camera_law import CameraLaw
 from gan3d_ns.scripts.main import main
 
 SMALL = ["--num-images", "4", "--resolution", "16"]
@@ -35,6 +40,43 @@ def test_models_turned(tmp_path: Path) -> None:
     # From +z towards +x.
     assert turned[:, 0].max() == pytest.approx(plain[:, 2].max().item(), rel=1e-4)
     assert turned[:, 2].max() == pytest.approx(plain[:, 0].max().item(), rel=1e-4)
+
+
+def test_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "scenes"
+    main(["collection", "scenes", "--output", str(output), "--objects", "3", "3", *SMALL])
+    truth = open_truth(output)
+    assert isinstance(truth, SceneTruth)
+    assert [len(truth.objects(index)) for index in range(4)] == [3, 3, 3, 3]
+    assert truth.prior.config == POSE_PRIOR_PRESETS["scenes"]
+    assert "--preset scenes" in capsys.readouterr().out
+    for wrong in (["0", "2"], ["4", "2"], ["2", "70"]):
+        with pytest.raises(UserError, match="objects cannot be made"):
+            main(["collection", "scenes", "--output", str(tmp_path / "none"), "--objects", *wrong, *SMALL])
+
+
+def test_cameras_of_ones_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    law = ["--cameras.distribution", "gaussian", "--cameras.elevation-mean-deg", "20", "--cameras.yaw-spread-deg", "35"]
+    main(["collection", "toy-cars", "--output", str(tmp_path / "cars"), *law, *SMALL])
+    truth = open_truth(tmp_path / "cars")
+    assert isinstance(truth, ProceduralTruth)
+    changes = {"distribution": "gaussian", "elevation_mean_deg": 20.0, "yaw_spread_deg": 35.0}
+    assert truth.prior.config == dataclasses.replace(POSE_PRIOR_PRESETS["procedural"], **changes)
+    # The command that is proposed trains with the same cameras.
+    printed = capsys.readouterr().out
+    assert "--preset procedural" in printed
+    for flag in law:
+        assert flag.replace("--cameras", "--pipeline.model.pose-prior") in printed
+    with pytest.raises(UserError, match="cut off what is to be seen"):
+        main(["collection", "toy-cars", "--output", str(tmp_path / "x"), "--cameras.radius", "2", *SMALL])
+    with pytest.raises(UserError, match="fov_deg is 200"):
+        main(["collection", "scenes", "--output", str(tmp_path / "x"), "--cameras.fov-deg", "200", *SMALL])
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_number_of_the_law_has_a_flag() -> None:
+    fields = {one.name for one in dataclasses.fields(PosePriorConfig)} - {"_target"}
+    assert {one.name for one in dataclasses.fields(CameraLaw)} == fields
 
 
 def test_what_exists_is_left_alone(tmp_path: Path) -> None:
