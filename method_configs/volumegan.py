@@ -41,6 +41,9 @@ PUBLISHED_PICTURES = 25_000_000
 """Real pictures that the release's training sees."""
 STAGE_PICTURES = 750_000
 """Real pictures for which a resolution fades in, and for which it then stays as it is."""
+PUBLISHED_TRUNCATION = 8
+"""Styled layers that truncation reaches: volume, network, and the first of the renderer's. The release counts 8 too,
+with one code for the volume and the first layer, and one more for a layer that it does not have."""
 EMA_HALF_LIFE = 20_000
 """Pictures after which a weight counts half in the moving average."""
 
@@ -238,7 +241,7 @@ volumegan_paper = MethodSpecification(
             datamanager=GanDataManagerConfig(collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
                 field="feature-volume",
-                feature_volume=FeatureVolumeFieldConfig(),
+                feature_volume=FeatureVolumeFieldConfig(num_truncated_layers=PUBLISHED_TRUNCATION),
                 neural_renderer=StyleRendererConfig(aligned=False),
                 geometry="density",
                 density=Density(activation="relu"),
