@@ -113,6 +113,13 @@ class GenerativeField(nn.Module):
         (code,) = codes
         return self.condition(code)
 
+    def cut_out(self, styles: Any) -> Any:
+        """The styles of the matter that can be taken out of its picture, as meshes want it: without a background.
+
+        Fields that hold nothing else are taken whole.
+        """
+        return styles
+
     @abstractmethod
     def geometry_logits(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points"]:
         """Geometry alone, as the surface search, the mesher and the normals want it."""

@@ -1,6 +1,6 @@
 """GIRAFFE's scene: several objects in boxes of their own, and a background, added at every point."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, Literal, Optional, Type
 
 import torch
@@ -222,6 +222,10 @@ class CompositeField(GenerativeField):
             background_present=torch.ones_like(number, dtype=torch.bool),
             background=background,
         )
+
+    def cut_out(self, styles: CompositeStyles) -> CompositeStyles:
+        """The objects alone."""
+        return replace(styles, background_present=torch.zeros_like(styles.background_present))
 
     def in_field(self, vectors: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
         """World vectors in the field's frame."""

@@ -32,6 +32,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
     "pi-gan-tiny-as-gof": ("pi-gan-tiny", {"pipeline.model.geometry": "occupancy"}),
     "volumegan-tiny-density": ("volumegan-tiny", {"pipeline.model.geometry": "density"}),
+    "gof-gan-tiny-learned-cameras": (
+        "gof-gan-tiny",
+        {"pipeline.model.camera_law": "learned", "pipeline.model.camera_generator.learn_fov": True},
+    ),
 }
 """Methods with other settings: a name for the run, the method, and dotted paths."""
 
