@@ -59,7 +59,8 @@ class _ObjectMesher:
         self, model: GanModel, selection: LatentSelection, config: MeshExportConfig, progress: Progress
     ) -> None:
         self.model, self.selection, self.config, self.progress = model, selection, config, progress
-        generator, styles = model.generator_of(selection), model.styles_of(selection)
+        generator = model.generator_of(selection)
+        styles = generator.field.cut_out(model.styles_of(selection))
         level = generator.geometry.level if config.level is None else config.level
         coverage = ViewCoverage(model.pose_prior, device=model.device)
         self.surface = SeenObject(generator, styles, coverage, level)

@@ -76,6 +76,9 @@ class PicturedObject:
     rays_at_once: int = 8192
     surface_only: bool = False
     """As the model shows it, see `GanModelConfig.surface_only`."""
+    pictured_styles: Styles | None = None
+    """What a neural renderer makes its pictures of, where that is more than the object: it has learnt to finish whole
+    pictures."""
 
     @property
     def background(self) -> float:
@@ -108,11 +111,14 @@ class PicturedObject:
                 depth = torch.where(output.hit & (output.accumulation > MATTER_ACCUMULATION), depth, closed)
             columns.append((output.rgb, output.accumulation, depth))
         rgb, accumulation, depth = (torch.cat(column, dim=1)[0] for column in zip(*columns, strict=True))
-        finished = self.generator.finished(self.styles, self.prior, Viewpoints(pose), resolution)
-        if finished is not None:
-            rgb = finished[0].permute(1, 2, 0)
+        whole = self.styles if self.pictured_styles is None else self.pictured_styles
+        finished = self.generator.finished(whole, self.prior, Viewpoints(pose), resolution)
         if self.generator.background == "last-sample":
             accumulation = torch.ones_like(accumulation)
+        if finished is not None:
+            # What it makes of empty rays is no background that an exporter knows: only the object's part is kept.
+            part = accumulation.clamp(0.0, 1.0)[:, None]
+            rgb = self.background + part * (finished[0].permute(1, 2, 0).flatten(0, 1) - self.background)
         square = (resolution, resolution)
         return ObjectPicture(
             camera=self.prior.cameras(pose, resolution)[0:1],
@@ -126,9 +132,12 @@ class PicturedObject:
 
 
 def pictured_object(model: GanModel, selection: LatentSelection) -> PicturedObject:
-    """An object of a model, whatever its viewer shows; pictures are made from a lattice where the model's are."""
-    generator, styles, config = model.generator_of(selection), model.styles_of(selection), model.config
-    grid = None
+    """An object of a model without its background, whatever its viewer shows.
+
+    Pictures are made from a lattice where the model's are.
+    """
+    generator, pictured, config = model.generator_of(selection), model.styles_of(selection), model.config
+    styles, grid = generator.field.cut_out(pictured), None
     if config.latent_grid.enabled:
 
         def logits(positions: Float[Tensor, "1 point 3"]) -> Float[Tensor, "1 point"]:
@@ -136,4 +145,4 @@ def pictured_object(model: GanModel, selection: LatentSelection) -> PicturedObje
 
         grid = LatentGrid(logits, generator.geometry, model.seen_radius, config.latent_grid, model.device)
     chunk, surface_only = config.eval_num_rays_per_chunk, config.surface_only
-    return PicturedObject(generator, styles, model.pose_prior, grid, chunk, surface_only)
+    return PicturedObject(generator, styles, model.pose_prior, grid, chunk, surface_only, pictured)

@@ -96,6 +96,11 @@ class GenerativeField(nn.Module):
         return ()
 
     @property
+    def truncated_layers(self) -> int | None:
+        """How many of the ``style_layers``, from the first on, truncation reaches; None: all of them."""
+        return None
+
+    @property
     def separates_appearance(self) -> bool:
         """Whether one object's shape can wear another one's appearance."""
         return "appearance" in self.latent_parts or len(self.appearance_layers) > 0
@@ -107,6 +112,13 @@ class GenerativeField(nn.Module):
         """
         (code,) = codes
         return self.condition(code)
+
+    def cut_out(self, styles: Any) -> Any:
+        """The styles of the matter that can be taken out of its picture, as meshes want it: without a background.
+
+        Fields that hold nothing else are taken whole.
+        """
+        return styles
 
     @abstractmethod
     def geometry_logits(self, positions: Float[Tensor, "batch points 3"], styles: Any) -> Float[Tensor, "batch points"]:

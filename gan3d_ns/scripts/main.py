@@ -15,6 +15,7 @@ from gan3d_ns.scripts.export_mesh import ExportMesh
 from gan3d_ns.scripts.export_pointcloud import ExportPointcloud
 from gan3d_ns.scripts.export_splats import ExportSplats
 from gan3d_ns.scripts.import_campari import ImportCampari
+from gan3d_ns.scripts.import_giraffe import ImportGiraffe
 from gan3d_ns.scripts.import_gof import ImportGof
 from gan3d_ns.scripts.import_graf import ImportGraf
 from gan3d_ns.scripts.import_pigan import ImportPigan
@@ -31,6 +32,7 @@ Release = Union[
     Annotated[ImportGof, tyro.conf.subcommand("gof")],
     Annotated[ImportPigan, tyro.conf.subcommand("pigan")],
     Annotated[ImportGraf, tyro.conf.subcommand("graf")],
+    Annotated[ImportGiraffe, tyro.conf.subcommand("giraffe")],
     Annotated[ImportCampari, tyro.conf.subcommand("campari")],
     Annotated[ImportVolumegan, tyro.conf.subcommand("volumegan")],
 ]

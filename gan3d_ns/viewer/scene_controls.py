@@ -187,7 +187,7 @@ class SceneControls(ViewerControl):
         edits = list(self.edits)
         while edits and edits[-1] == ObjectEdit():
             edits.pop()
-        number = round(within(self.number.value, 0, MOST_OBJECTS, 0)) if self.own_number.value else None
+        number = round(within(self.number.value, 0.0, float(MOST_OBJECTS), 0.0)) if self.own_number.value else None
         scene = replace(self.rest, num_objects=number, objects=tuple(edits), background=bool(self.background.value))
         if scene == replace(Scene(), seed=scene.seed) and not self.given:
             return None
