@@ -28,7 +28,7 @@ from .common import HEADS, machine, optimizers
 NO_OPACITY_PRIOR = OpacityWeightConfig(start=0.0, growth=0.0)
 EVERY_STEP = DensityNoiseConfig(length=10**9)
 """Noise on densities that never ends, as published."""
-DENSITY = Density(activation="relu", unit_length=1.0 / PUBLISHED_RADIUS)
+DENSITY = Density(activation="relu", unit_length=1.0 / PUBLISHED_RADIUS, thickness=0.05)
 
 
 def placement(
@@ -106,8 +106,8 @@ giraffe_tiny = MethodSpecification(
         presets=tiny_presets(),
         curriculum=(
             CurriculumStage(0, 32, 8),
-            CurriculumStage(3000, 32, 8, lr_generator=5e-4, lr_discriminator=2.5e-4),
-            CurriculumStage(4500, 32, 8, lr_generator=2.5e-4, lr_discriminator=1.25e-4),
+            CurriculumStage(3000, 32, 8, lr_generator=1e-3, lr_discriminator=2.5e-4),
+            CurriculumStage(4500, 32, 8, lr_generator=5e-4, lr_discriminator=1.25e-4),
         ),
         opacity=NO_OPACITY_PRIOR,
         density_noise=EVERY_STEP,
@@ -116,7 +116,7 @@ giraffe_tiny = MethodSpecification(
         ema_decay=0.995,
         machine=machine(),
         logging=LoggingConfig(steps_per_log=50),
-        optimizers=optimizers(1e-3, 5e-4, beta2=0.99, max_norm=5.0),
+        optimizers=optimizers(2e-3, 5e-4, beta2=0.99, max_norm=5.0),
         pipeline=GanPipelineConfig(
             datamanager=GanDataManagerConfig(built_in="scenes", collection=ImageCollectionConfig(background="black")),
             model=GanModelConfig(
@@ -128,7 +128,7 @@ giraffe_tiny = MethodSpecification(
                         hidden_dim=48,
                         num_layers=4,
                         skip_layers=(),
-                        position_octaves=5,
+                        position_octaves=4,
                         direction_octaves=0,
                     ),
                     background=GiraffeDecoderConfig(
@@ -149,7 +149,7 @@ giraffe_tiny = MethodSpecification(
                 neural_renderer=GiraffeRendererConfig(feature_dim=32, ray_side=16, resolution=32, min_channels=16),
                 geometry="density",
                 density=DENSITY,
-                volume_sampler=VolumeSamplerConfig(num_coarse_samples=16, num_fine_samples=0, spacing="stratified"),
+                volume_sampler=VolumeSamplerConfig(num_coarse_samples=14, num_fine_samples=0, spacing="stratified"),
                 pose_prior=TINY_HEADS,
             ),
             discriminator=SmallDiscriminatorConfig(resolution=32),

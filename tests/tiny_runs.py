@@ -55,6 +55,21 @@ SIZES: dict[str, Any] = {
     "pipeline.model.nerf.num_layers": 3,
     "pipeline.model.nerf.skip_layer": 1,
     "pipeline.model.nerf.position_octaves": 3,
+    "pipeline.model.composite.num_objects": 2,
+    "pipeline.model.composite.feature_dim": 8,
+    **{
+        f"pipeline.model.composite.{part}.{name}": size
+        for part, dim in (("objects", 4), ("background", 3))
+        for name, size in (
+            ("shape_dim", dim),
+            ("appearance_dim", dim),
+            ("hidden_dim", 16),
+            ("num_layers", 3),
+            ("skip_layers", (1,)),
+            ("position_octaves", 3),
+            ("direction_octaves", 1),
+        )
+    },
     "pipeline.model.decomposed.shape_dim": 5,
     "pipeline.model.decomposed.appearance_dim": 4,
     "pipeline.model.decomposed.hidden_dim": 16,
@@ -76,6 +91,7 @@ SIZES: dict[str, Any] = {
     "pipeline.model.neural_renderer.feature_dim": 8,
     "pipeline.model.neural_renderer.code_dim": 8,
     "pipeline.model.neural_renderer.max_channels": 8,
+    "pipeline.model.neural_renderer.min_channels": 4,
     "pipeline.model.neural_renderer.ray_side": RESOLUTION // 2,
     "pipeline.model.neural_renderer.resolution": RESOLUTION,
     "pipeline.model.latent_grid.resolution": 12,

@@ -27,6 +27,8 @@ BOX_MARGIN = 1.1
 """Matter of an object may lie this far from its box's centre, in half sides (GIRAFFE, released code)."""
 SMALLEST_DENSITY = 1e-4
 """Divisor of the weighted mean where there is no matter at all (GIRAFFE, released code)."""
+OUTSIDE = -10.0
+"""Density before its activation where an object cannot be."""
 SHELL_SLOPE = 4.0
 """The background's start is full a quarter of its radius behind its border."""
 PUBLISHED_RADIUS = 2.732
@@ -99,18 +101,21 @@ class CompositeStyles(Styles):
 
 
 def composed(
-    densities: Float[Tensor, "batch part points"], how: Composition = "sum"
+    raw: Float[Tensor, "batch part points"], how: Composition = "sum"
 ) -> tuple[Float[Tensor, "batch points"], Float[Tensor, "batch part points"]]:
     """Density of all parts together, and the weights of their features (GIRAFFE, equation 9).
 
-    sum: sigma = sum_j sigma_j and w_j = sigma_j / sigma; 0 where there is no matter. max: those of the densest part.
+    With sigma_j = relu(raw_j). sum: sigma = sum_j sigma_j and w_j = sigma_j / sigma. max: those of the densest part.
+    Where there is no matter weights are 0 and the value is the largest raw one: nothing to a relu, but below 0, so that
+    lattices and meshes that interpolate between points find the border where it is.
     """
+    largest, index = raw.max(dim=1, keepdim=True)
+    densities = torch.relu(raw)
     if how == "max":
-        value, index = densities.max(dim=1, keepdim=True)
-        return value[:, 0], torch.zeros_like(densities).scatter(1, index, 1.0)
-    value = densities.sum(dim=1)
-    divisor = torch.where(value == 0, SMALLEST_DENSITY, value)
-    return value, densities / divisor[:, None]
+        return largest[:, 0], torch.zeros_like(raw).scatter(1, index, 1.0) * (largest > 0)
+    total = densities.sum(dim=1)
+    divisor = torch.where(total == 0, SMALLEST_DENSITY, total)
+    return torch.where(total > 0, total, largest[:, 0]), densities / divisor[:, None]
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,8 @@ class CompositeField(GenerativeField):
     """(GIRAFFE, sections 3.1 to 3.3.)
 
     An object's box has a frame of its own, p_box = R (p - t) / s, in which its decoder sees it; outside 1.1 of the box
-    it is not. The value is the density of all things together in field units, not negative: read it with
-    `Density(activation="relu", unit_length=1 / coordinate_scale)`. In place of colours it gives features.
+    it is not. The value is the density of all things together in field units, below 0 where there is nothing: read it
+    with `Density(activation="relu", unit_length=1 / coordinate_scale)`. In place of colours it gives features.
 
     The latent holds the shape codes of objects and background, then their appearance codes, then the placements, which
     stay what they are under truncation.
@@ -269,8 +274,8 @@ class CompositeField(GenerativeField):
         raw = self.object_decoder.densities(hidden) + self.ball(inside.positions)
         if noise is not None:
             raw = raw + noise[inside.batch, inside.point, inside.object]
-        densities = raw.new_zeros(batch, styles.present.shape[1], num_points)
-        densities = densities.index_put((*of_things, inside.point), torch.relu(raw))
+        values = raw.new_full((batch, styles.present.shape[1], num_points), OUTSIDE)
+        values = values.index_put((*of_things, inside.point), raw)
 
         background, behind = styles.background, None
         if bool(styles.background_present.any()):
@@ -280,9 +285,9 @@ class CompositeField(GenerativeField):
             )
             raw = self.background_decoder.densities(behind) + self.shell(positions)
             raw = raw if noise is None else raw + noise[..., -1]
-            raw = torch.relu(raw) * styles.background_present[:, None]
-            densities = torch.cat((densities, raw[:, None]), dim=1)
-        values, weights = composed(densities, self.config.composition)
+            raw = torch.where(styles.background_present[:, None], raw, OUTSIDE)
+            values = torch.cat((values, raw[:, None]), dim=1)
+        values, weights = composed(values, self.config.composition)
         if directions is None:
             return values, None
 

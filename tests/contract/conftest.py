@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,14 @@ def contract_config(run: str, folder: Path) -> Any:
         model.start_shape.sphere_prior_gain = 40.0 if model.density.unit_length < 1.0 else 600.0
         model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
         model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
+    if model.field == "composite":
+        # Balls in the middle, as large as the frame, before a background: sharp and sampled densely enough.
+        middle = {"lowest_translation": (0.0, 0.0, 0.0), "highest_translation": (0.0, 0.0, 0.0)}
+        sides = {"smallest_scale": (0.25, 0.25, 0.25), "largest_scale": (0.25, 0.25, 0.25)}
+        model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides)
+        model.composite.start_gain, model.composite.background_start_radius = 300.0, 0.1
+        model.pose_prior = dataclasses.replace(model.pose_prior, near=0.88, far=1.12)
+        model.volume_sampler.num_coarse_samples = 16
     return config
 
 

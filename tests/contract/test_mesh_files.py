@@ -17,6 +17,7 @@ from gan3d_ns.exporter.mesh_settings import MeshExportConfig
 from gan3d_ns.exporter.object_mesh import object_mesh
 from gan3d_ns.exporter.writers import write_mesh
 from gan3d_ns.model_components.latents import LatentSelection
+from gan3d_ns.model_components.scenes import Scene
 
 SMALL: dict[str, Any] = {"resolution": 32, "num_views": 6, "view_resolution": 32, "texture_size": 64}
 SELECTION = LatentSelection(seed=1, truncation=0.8)
@@ -34,14 +35,19 @@ def model(pipeline: Any) -> Iterator[Any]:
     """The run's model showing the object of the test, with a surface that is a surface."""
     model = pipeline.model
     field = model.generator_ema.field
-    shape = field.config if model.config.field == "film-siren" else field.start_shape.config
-    gain, shape.sphere_prior_gain = shape.sphere_prior_gain, SHARPER * shape.sphere_prior_gain
+    name = "start_gain" if model.config.field == "composite" else "sphere_prior_gain"
+    shape = field.config if model.config.field in ("film-siren", "composite") else field.start_shape.config
+    gain = getattr(shape, name)
+    setattr(shape, name, SHARPER * gain)
     sampler = model.generator_ema.sampler
     sparse, sampler.config = sampler.config, dataclasses.replace(sampler.config, num_coarse_samples=NUM_SAMPLES)
-    model.shown_selection, model._shown_object = SELECTION, None
+    # A mesh shows objects without their background.
+    scene = Scene(background=False) if model.config.field == "composite" else None
+    model.shown_selection, model._shown_object = dataclasses.replace(SELECTION, scene=scene), None
     yield model
     model.shown_selection, model._shown_object = None, None
-    shape.sphere_prior_gain, sampler.config = gain, sparse
+    setattr(shape, name, gain)
+    sampler.config = sparse
 
 
 @pytest.mark.parametrize("texture", [False, True])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from gan3d_ns.model_components.latents import LatentSelection, SavedLatent, enco
 
 
 def numbers(styles: Any) -> torch.Tensor:
-    return torch.cat([getattr(styles, entry.name).flatten() for entry in fields(styles)])
+    entries = [getattr(styles, entry.name) for entry in fields(styles)]
+    return torch.cat([numbers(entry) if is_dataclass(entry) else entry.flatten().float() for entry in entries])
 
 
 def test_the_method_knows_its_name_and_step(trained: TrainedRun, pipeline: Any) -> None:
