@@ -243,7 +243,7 @@ volumegan_paper = MethodSpecification(
             model=GanModelConfig(
                 field="feature-volume",
                 feature_volume=FeatureVolumeFieldConfig(num_truncated_layers=PUBLISHED_TRUNCATION),
-                neural_renderer=StyleRendererConfig(aligned=False),
+                neural_renderer=StyleRendererConfig(aligned=False, faded_borders=True),
                 geometry="density",
                 density=Density(activation="relu"),
                 volume_sampler=VolumeSamplerConfig(num_coarse_samples=12, num_fine_samples=12, spacing="even"),
