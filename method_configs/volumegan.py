@@ -142,8 +142,7 @@ volumegan_tiny = MethodSpecification(
                     max_channels=32,
                     rate=4.0,
                 ),
-                # With GOF's window faces came in half the steps; --pipeline.model.geometry density is VolumeGAN's own.
-                geometry="occupancy",
+                geometry="density",
                 density=SOFT_DENSITY,
                 start_shape=head_shape(),
                 sampler=SurfaceWindowSamplerConfig(num_coarse_samples=8, num_window_samples=8, num_fine_samples=0),
@@ -151,7 +150,7 @@ volumegan_tiny = MethodSpecification(
                 pose_prior=HEADS,
             ),
             discriminator=SmallDiscriminatorConfig(resolution=64),
-            loss=replace(photograph_loss(), normal_weight=0.1),
+            loss=replace(photograph_loss(), normal_weight=0.0),
         ),
     ),
     description="VolumeGAN for a CPU: 16x16 rays, pictures of 32x32, minutes to first faces (gan3d_ns).",
