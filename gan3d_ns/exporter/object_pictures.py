@@ -109,7 +109,11 @@ class PicturedObject:
                 # The last sample closes every ray: what the matter lets pass comes from there.
                 closed = torch.lerp(output.distances[..., -1], output.depth, output.accumulation)
                 depth = torch.where(output.hit & (output.accumulation > MATTER_ACCUMULATION), depth, closed)
-            columns.append((output.rgb, output.accumulation, depth))
+            rgb, field = output.rgb, self.generator.field
+            if field.has_backdrop and self.generator.neural_renderer is None:
+                # What lies behind all matter is no part of the object.
+                rgb = rgb - (1.0 - output.accumulation[..., None]) * field.backdrop(part, self.styles)
+            columns.append((rgb, output.accumulation, depth))
         rgb, accumulation, depth = (torch.cat(column, dim=1)[0] for column in zip(*columns, strict=True))
         whole = self.styles if self.pictured_styles is None else self.pictured_styles
         finished = self.generator.finished(whole, self.prior, Viewpoints(pose), resolution)

@@ -39,6 +39,9 @@ class StyleRendererConfig(NeuralRendererConfig):
     base_rgb: Literal["features", "layer"] = "features"
     """The picture that the stages add to. features: the feature image's first three channels, as released. layer: what
     a 1x1 convolution makes of all of them."""
+    colour_gain: float = 1.0
+    """Scale of the stages' first colours. Small ones begin with the base picture, in which a white background is
+    white: short trainings then need not learn that."""
     rate: float = 1.0
     """Factor of the learning rates; 1 as released, which wants long trainings."""
     aligned: bool = True
@@ -114,6 +117,9 @@ class StyleRenderer(NeuralRenderer):
             StyleStage(fan_in, width, config.code_dim, config.rate)
             for fan_in, width in zip([config.feature_dim, *widths], widths, strict=False)
         )
+        with torch.no_grad():
+            for stage in self.stages:
+                stage.colour.weight.mul_(config.colour_gain)  # pyright: ignore
         self.style_layers = config.style_layers
 
     def base_colours(self, features: Float[Tensor, "view ray channel"]) -> Float[Tensor, "view ray 3"]:

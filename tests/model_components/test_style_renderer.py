@@ -138,6 +138,13 @@ def test_unfinished_stages_leave_no_mark() -> None:
     torch.testing.assert_close(growing, before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
 
 
+def test_without_first_colours_the_base_is_the_picture() -> None:
+    """Features of 1 all over, as rays before a white background have them, are white for every code."""
+    renderer = StyleRenderer(dataclasses.replace(SMALL, colour_gain=0.0))
+    styles = SimpleNamespace(renderer_codes=torch.randn(2, len(renderer.style_layers), 4))
+    assert torch.equal(renderer(torch.ones(2, 5, 4, 4), styles), torch.ones(2, 3, 16, 16))
+
+
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(UserError, match="fewer than 3 channels"):
         StyleRendererConfig(channels_times_side=100, resolution=64)
