@@ -28,7 +28,7 @@ class ImportCampari(ImportWeights):
 
     generator: Annotated[Path, tyro.conf.Positional]
     """The release's model.pt, or a state dict of its generator."""
-    ema: tyro.conf.Suppress[None] = None
+    ema: tyro.conf.Suppress[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Unused: the release keeps its moving averages in the same file."""
     preset: Literal["celeba", "cats", "carla", "chairs"]
     """Which collection the weights were trained on: it sets the cameras' prior and ranges, and the background."""
