@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional, Tuple
@@ -12,6 +11,25 @@ from gan3d_ns.errors import UserError
 
 MOST_OBJECTS = 8
 """Objects that panels and films offer; a scene may have more."""
+LARGEST_SCENE = 64
+"""The most objects of a scene: each costs a decoder's work at the points of its box."""
+LARGEST_NUMBER = 1e6
+"""No length, angle or factor of a scene lies beyond; a field would not survive it."""
+LONGEST_QUOTE = 200
+
+
+def _numbers(*values: Any) -> bool:
+    """Whether all values are numbers that a scene may hold, and none is NaN; files say anything."""
+    kinds = (isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return all(kinds) and all(abs(value) <= LARGEST_NUMBER for value in values)
+
+
+def _vector(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and _numbers(*value)
+
+
+def _seeds(*values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 @dataclass(frozen=True)
@@ -22,6 +40,14 @@ class SeedWay:
     second_seed: Optional[int] = None
     amount: float = 0.0
     """0 is the first seed, 1 the second."""
+
+    def __post_init__(self) -> None:
+        second = () if self.second_seed is None else (self.second_seed,)
+        if not _seeds(self.seed, *second) or not _numbers(self.amount) or not 0.0 <= self.amount <= 1.0:
+            raise UserError(
+                f"{str(self)[:LONGEST_QUOTE]} names no shape or appearance; seeds are whole numbers and the amount "
+                "lies between 0 and 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -46,9 +72,20 @@ class ObjectEdit:
     """Whether it is there, of those that the scene counts."""
 
     def __post_init__(self) -> None:
-        numbers = (self.angle_deg or 0.0, self.turn_deg, *(self.centre or ()), *self.shift, self.size)
-        if not all(map(math.isfinite, numbers)) or self.size <= 0:
-            raise UserError(f"an object cannot be placed by {self}; its numbers must be finite and its size positive.")
+        placed = (
+            (self.angle_deg is None or _numbers(self.angle_deg))
+            and (self.centre is None or _vector(self.centre))
+            and _vector(self.shift)
+            and _numbers(self.turn_deg, self.size)
+            and self.size > 0
+            and isinstance(self.present, bool)
+            and all(way is None or isinstance(way, SeedWay) for way in (self.shape, self.appearance))
+        )
+        if not placed:
+            raise UserError(
+                f"an object cannot be placed by {str(self)[:LONGEST_QUOTE]}; its numbers must be finite, below "
+                f"{LARGEST_NUMBER:g}, and its size positive."
+            )
 
 
 @dataclass(frozen=True)
@@ -70,6 +107,24 @@ class Scene:
     seed: int = 0
     """Decides which objects are added beyond those of the training."""
 
+    def __post_init__(self) -> None:
+        number = 0 if self.num_objects is None else self.num_objects
+        ways = (self.background_shape, self.background_appearance)
+        if not _seeds(number) or not 0 <= number <= LARGEST_SCENE or len(self.objects) > LARGEST_SCENE:
+            raise UserError(
+                f"a scene has from 0 to {LARGEST_SCENE} objects, not {str(self.num_objects)[:LONGEST_QUOTE]} with "
+                f"{len(self.objects)} of them arranged; lower these."
+            )
+        described = (
+            all(isinstance(edit, ObjectEdit) for edit in self.objects)
+            and isinstance(self.background, bool)
+            and _numbers(self.background_turn_deg)
+            and _seeds(self.seed)
+            and all(way is None or isinstance(way, SeedWay) for way in ways)
+        )
+        if not described:
+            raise UserError(f"{str(self)[:LONGEST_QUOTE]} is no scene; its turn must be finite and its seed whole.")
+
     def to_json(self) -> str:
         """The settings that differ from an untouched scene, as text that files carry."""
         return json.dumps(_without_defaults(self), separators=(",", ":"))
@@ -83,8 +138,8 @@ class Scene:
         """
         try:
             return _read(Scene, json.loads(text))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise UserError(f"the text {text[:60]!r} describes no scene ({error}).") from error
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise UserError(f"the text {text[:60]!r} describes no scene ({str(error)[:LONGEST_QUOTE]}).") from error
 
     def edit_of(self, index: int) -> ObjectEdit:
         """What is done to an object."""

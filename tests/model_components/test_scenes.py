@@ -85,10 +85,40 @@ def test_a_scene_is_what_its_text_says(scene: Scene) -> None:
     assert Scene().to_json() == "{}"
 
 
-@pytest.mark.parametrize("text", ["", "3", "[]", '{"colour": 1}', '{"objects": [{"size": 0}]}', '{"objects": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "3",
+        "[]",
+        "[" * 100_000,
+        '{"colour": 1}',
+        '{"num_objects": 1000000000}',
+        '{"num_objects": -1}',
+        '{"num_objects": "3"}',
+        '{"num_objects": 2.5}',
+        '{"background": "no"}',
+        '{"background_turn_deg": NaN}',
+        '{"background_shape": [1]}',
+        '{"seed": null}',
+        '{"objects": 3}',
+        '{"objects": [' + "{}, " * 1000 + "{}]}",
+        '{"objects": [{"size": 0}]}',
+        '{"objects": [{"size": 1' + "0" * 400 + "}]}",
+        '{"objects": [{"size": 1e400}]}',
+        '{"objects": [{"shift": [1, 2]}]}',
+        '{"objects": [{"angle_deg": []}]}',
+        '{"objects": [{"present": "yes"}]}',
+        '{"objects": [{"shape": 3}]}',
+        '{"objects": [{"shape": {"seed": "x"}}]}',
+        '{"objects": [{"shape": {"seed": 1, "second_seed": 2, "amount": NaN}}]}',
+    ],
+    ids=lambda text: text[:48],
+)
 def test_other_texts_are_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as refusal:
         Scene.from_json(text)
+    assert len(str(refusal.value)) < 600
 
 
 @pytest.mark.parametrize(
