@@ -21,7 +21,7 @@ class Train:
     cpu_minutes: float = 15.0
     """CPU time of this process from the first step on, in minutes."""
     data: Optional[Path] = None
-    """Folder of pictures; None: the built-in toy cars."""
+    """Folder of pictures; None: the collection that the method learns without one."""
     seed: int = 42
     """Of weights and data order."""
     output_dir: Path = Path("outputs/equal-time")

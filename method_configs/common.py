@@ -1,7 +1,7 @@
 """What the methods of this package share: the machine, optimizers, and the cameras and losses of collections."""
 
 from dataclasses import replace
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig
@@ -20,8 +20,8 @@ def machine() -> MachineConfig:
     return MachineConfig(device_type=DEVICE)  # pyright: ignore[reportArgumentType]
 
 
-def optimizers(generator_lr: float, discriminator_lr: float, beta2: float, max_norm: float) -> Dict[str, Any]:
-    """Adam for the three parameter groups, without momentum and without schedulers."""
+def optimizers(generator_lr: float, discriminator_lr: float, beta2: float, max_norm: Optional[float]) -> Dict[str, Any]:
+    """Adam for the three parameter groups, without momentum and without schedulers; None clips no gradients."""
     rates = {"generator": generator_lr, "mapping": generator_lr, "discriminator": discriminator_lr}
     return {
         name: {"optimizer": GanAdamConfig(lr=rate, betas=(0.0, beta2), max_norm=max_norm), "scheduler": None}

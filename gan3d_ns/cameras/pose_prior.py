@@ -334,6 +334,14 @@ POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
     "celeba": PosePriorConfig(
         distribution="gaussian", yaw_spread_deg=math.degrees(0.3), elevation_spread_deg=math.degrees(0.155)
     ),
+    # VolumeGAN, released code, volumegan_ffhq_config.py.
+    "ffhq": PosePriorConfig(
+        distribution="gaussian",
+        yaw_spread_deg=math.degrees(0.3),
+        elevation_spread_deg=math.degrees(0.155),
+        near=0.8,
+        far=1.2,
+    ),
     # GOF and pi-GAN, released code, curriculums.py: Cats.
     "cats": PosePriorConfig(
         distribution="uniform",

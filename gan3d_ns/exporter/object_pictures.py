@@ -113,10 +113,12 @@ class PicturedObject:
         rgb, accumulation, depth = (torch.cat(column, dim=1)[0] for column in zip(*columns, strict=True))
         whole = self.styles if self.pictured_styles is None else self.pictured_styles
         finished = self.generator.finished(whole, self.prior, Viewpoints(pose), resolution)
-        if finished is not None:
-            rgb = finished[0].permute(1, 2, 0)
         if self.generator.background == "last-sample":
             accumulation = torch.ones_like(accumulation)
+        if finished is not None:
+            # What it makes of empty rays is no background that an exporter knows: only the object's part is kept.
+            part = accumulation.clamp(0.0, 1.0)[:, None]
+            rgb = self.background + part * (finished[0].permute(1, 2, 0).flatten(0, 1) - self.background)
         square = (resolution, resolution)
         return ObjectPicture(
             camera=self.prior.cameras(pose, resolution)[0:1],

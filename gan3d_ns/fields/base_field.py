@@ -96,6 +96,11 @@ class GenerativeField(nn.Module):
         return ()
 
     @property
+    def truncated_layers(self) -> int | None:
+        """How many of the ``style_layers``, from the first on, truncation reaches; None: all of them."""
+        return None
+
+    @property
     def separates_appearance(self) -> bool:
         """Whether one object's shape can wear another one's appearance."""
         return "appearance" in self.latent_parts or len(self.appearance_layers) > 0

@@ -70,6 +70,8 @@ class FeatureVolumeFieldConfig(InstantiateConfig):
     """Lower corner of the box that the volume fills, in world units; beyond, the volume's border goes on."""
     box_high: Tuple[float, float, float] = (0.1887, 0.1692, 0.1872)
     """Its upper corner."""
+    num_truncated_layers: Optional[int] = None
+    """How many styled layers truncation reaches: the volume's, the network's, then the renderer's. None: all."""
     rate: float = 1.0
     """Factor of the learning rates of the equalised layers; 1 as released, which wants long trainings."""
     start_shape: bool = False
@@ -204,6 +206,10 @@ class FeatureVolumeField(GenerativeField):
         """All but the volume: structure stays, texture changes (paper, figure 5). Without a volume, the last ones."""
         first = 1 if self.config.use_volume else 1 + self.config.num_layers // 2
         return tuple(range(first, len(self.style_layers)))
+
+    @property
+    def truncated_layers(self) -> Optional[int]:
+        return self.config.num_truncated_layers
 
     def condition(self, codes: Float[Tensor, "batch code"]) -> FeatureVolumeStyles:
         return self.condition_layers(codes.expand(len(self.style_layers), -1, -1))

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from gan3d_ns.cameras.camera_generator import CameraGenerator
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
 from gan3d_ns.cameras.viewpoints import Viewpoints
+from gan3d_ns.data.true_cameras import TrueCameras
 from gan3d_ns.data.true_collection import TrueCollection
 
 QUANTITIES = {
@@ -59,7 +60,8 @@ def law_of(viewpoints: Viewpoints, prior: PosePriorConfig) -> Law:
 def true_law(truth: TrueCollection) -> Law:
     """The cameras that a collection's pictures were really taken with."""
     poses = torch.stack([truth.pose(index) for index in range(len(truth))])
-    return law_of(Viewpoints(poses), truth.prior.config)
+    own = getattr(truth, "cameras", None)
+    return law_of(Viewpoints(poses, own.radii if isinstance(own, TrueCameras) else None), truth.prior.config)
 
 
 def sampled_laws(

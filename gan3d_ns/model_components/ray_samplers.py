@@ -304,9 +304,10 @@ class VolumeSamplerConfig(InstantiateConfig):
     """Samples over the whole ray."""
     num_fine_samples: int = 12
     """Samples drawn in proportion to the coarse weights, composited together with the coarse ones; 0: none, as GRAF."""
-    spacing: Literal["jittered", "stratified"] = "jittered"
+    spacing: Literal["jittered", "stratified", "even"] = "jittered"
     """How coarse samples are drawn in training. jittered: even ones, moved by up to half their spacing (pi-GAN).
-    stratified: one in each of the intervals between the middles of even ones, within near and far (GRAF)."""
+    stratified: one in each of the intervals between the middles of even ones, within near and far (GRAF). even: not
+    moved at all (VolumeGAN)."""
     miss_depth: float = 1.0
     """Distance reported where no surface is met: the plane of the origin for cameras at radius 1."""
 
@@ -356,7 +357,7 @@ class VolumeSampler(RaySampler):
         if jitter is not None and self.num_training_samples is not None:
             count = self.num_training_samples
         even = spread_evenly(nears, fars, count)
-        if jitter is None:
+        if jitter is None or self.config.spacing == "even":
             return even
         uniforms = torch.rand(even.shape, generator=jitter, device=even.device)
         if self.config.spacing == "stratified":

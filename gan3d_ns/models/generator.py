@@ -133,7 +133,19 @@ class Generator(nn.Module):
 
     def styles(self, latents: Float[Tensor, "batch latent"], truncation: float = 1.0) -> Styles:
         """All the work for a latent that does not depend on the rays."""
-        return self.field.condition(self.codes(latents, truncation))
+        if truncation == 1.0 or self.field.truncated_layers is None:
+            return self.field.condition(self.codes(latents, truncation))
+        return self.field.condition_layers(self.layer_codes(latents, truncation))
+
+    def layer_codes(
+        self, latents: Float[Tensor, "batch latent"], truncation: float = 1.0
+    ) -> Float[Tensor, "layer batch code"]:
+        """The code of each of the field's layers; those that truncation does not reach keep the whole one."""
+        layers, reached = len(self.field.style_layers), self.field.truncated_layers
+        codes = self.codes(latents, truncation).expand(layers, -1, -1)
+        if truncation == 1.0 or reached is None or reached >= layers:
+            return codes
+        return torch.cat((codes[:reached], self.codes(latents).expand(layers - reached, -1, -1)))
 
     def render(
         self,

@@ -60,11 +60,11 @@ def layer_codes(generator: Generator, selection: LatentSelection) -> Float[Tenso
         return latent_of_seed(field, seed, appearance).to(centre)
 
     def codes_of(latents: Float[Tensor, "1 latent"]) -> Float[Tensor, "layer 1 code"]:
-        codes = generator.codes(latents, selection.truncation).expand(num_layers, -1, -1)
+        codes = generator.layer_codes(latents, selection.truncation)
         if appearance is None or not field.appearance_layers:
             return codes
-        codes = codes.clone()
-        codes[list(field.appearance_layers)] = generator.codes(latent(appearance), selection.truncation)
+        codes, worn = codes.clone(), list(field.appearance_layers)
+        codes[worn] = generator.layer_codes(latent(appearance), selection.truncation)[worn]
         return codes
 
     def end(seed: int, saved: Optional[SavedLatent]) -> Float[Tensor, "layer 1 code"]:

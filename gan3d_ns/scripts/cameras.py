@@ -92,7 +92,7 @@ class Cameras:
         if not config.pipeline.knows_pictures:
             return None
         try:
-            return open_truth(config.pictures)
+            return open_truth(config.pictures, config.pipeline.datamanager.built_in)
         except UserError:
             return None
 

@@ -49,6 +49,7 @@ class ImportVolumegan(ImportWeights):
 
     def configure(self, config: "GanTrainerConfig", sizes: Any) -> None:
         model = config.pipeline.model
+        sizes.feature_volume.num_truncated_layers = model.feature_volume.num_truncated_layers
         model.feature_volume, model.neural_renderer = sizes.feature_volume, sizes.neural_renderer
         config.pipeline.discriminator.resolution = sizes.neural_renderer.resolution
 

@@ -17,6 +17,8 @@ FORM: dict[str, Any] = {
     "pipeline.model.film_siren.sphere_prior_gain": 6.0,
     "pipeline.model.start_shape.backdrop": None,
     "pipeline.model.nerf.start_shape": True,
+    "pipeline.model.decomposed.start_shape": True,
+    "pipeline.model.feature_volume.start_shape": True,
     "pipeline.datamanager.dataparser.virtual_view_resolution": 32,
     "pipeline.loss.normal_weight": 0.05,
     "steps_per_save": 2,
@@ -31,6 +33,11 @@ FORM_OF: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
     "pi-gan-tiny-as-gof": ("pi-gan-tiny", {"pipeline.model.geometry": "occupancy"}),
+    "volumegan-tiny-as-gof": ("volumegan-tiny", {"pipeline.model.geometry": "occupancy"}),
+    "gof-gan-tiny-learned-cameras": (
+        "gof-gan-tiny",
+        {"pipeline.model.camera_law": "learned", "pipeline.model.camera_generator.learn_fov": True},
+    ),
 }
 """Methods with other settings: a name for the run, the method, and dotted paths."""
 
@@ -58,9 +65,9 @@ def contract_config(run: str, folder: Path) -> Any:
     for path, value in {**FORM, **FORM_OF.get(method_name, {})}.items():
         set_path(config, path, value)
     model = config.pipeline.model
-    if model.field == "nerf":
+    if model.field in ("nerf", "feature-volume", "decomposed"):
         # Sharp enough for a published density to be a ball, and as large as the space that the cameras see.
-        model.start_shape.sphere_prior_gain = 40.0
+        model.start_shape.sphere_prior_gain = 40.0 if model.density.unit_length < 1.0 else 600.0
         model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
         model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
     if model.field == "composite":

@@ -19,6 +19,7 @@ from gan3d_ns.data.procedural_scenes import SceneTruth, write_scene_collection
 from gan3d_ns.data.true_cameras import draw_cameras, law_numbers, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE
 from gan3d_ns.errors import UserError
+from gan3d_ns.metrics.camera_law import true_law
 
 LAW = PosePriorConfig(
     distribution="gaussian",
@@ -105,6 +106,7 @@ def test_toy_cars_have_the_cameras_of_their_law(tmp_path: Path) -> None:
         # From a pose of one's own, all objects are seen from the law's radius.
         apart = truth.view(index, 24, truth.pose(index)).depth[mask].min() - truth.view(index, 24).depth[mask].min()
         assert apart.item() == pytest.approx(1.0 - radii[index].item(), abs=5e-3)
+    torch.testing.assert_close(torch.from_numpy(true_law(truth)["radius"]).float(), radii)
     about = json.loads((tmp_path / "about.json").read_text())
     assert about["pose_prior"] is None
     assert about["cameras"] == law_numbers(LAW)
