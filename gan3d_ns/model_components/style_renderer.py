@@ -39,11 +39,18 @@ class StyleRendererConfig(NeuralRendererConfig):
     base_rgb: Literal["features", "layer"] = "features"
     """The picture that the stages add to. features: the feature image's first three channels, as released. layer: what
     a 1x1 convolution makes of all of them."""
+    colour_gain: float = 1.0
+    """Scale of the stages' first colours. Small ones begin with the base picture, in which a white background is
+    white: short trainings then need not learn that."""
     rate: float = 1.0
     """Factor of the learning rates; 1 as released, which wants long trainings."""
     aligned: bool = True
     """Let rays go through the middles of the pixels that their features become, so that picture and geometry lie over
     each other. False: from border to border of the frame, as released."""
+
+    faded_borders: bool = False
+    """Count what lies outside of the picture as 0 where features and colours are doubled, as released: borders fade.
+    False: the outermost pixels go on."""
 
     def __post_init__(self) -> None:
         if min(self.feature_dim, self.code_dim, self.max_channels) < COLOURS:
@@ -95,7 +102,7 @@ class StyleRenderer(NeuralRenderer):
     """(VolumeGAN, section 3.3; released code.) Stages of modulated 1x1 convolutions, whose colours are added up.
 
     A stage doubles the features after its first product, and the colours so far, with StyleGAN2's FIR filter, which is
-    bilinear interpolation but for fading borders. The release's pictures in [-1, 1] are moved to [0, 1]; like there,
+    bilinear interpolation but for its fading borders. The pictures in [-1, 1] are moved to [0, 1]; as in the release,
     nothing keeps them inside while training.
     """
 
@@ -110,6 +117,9 @@ class StyleRenderer(NeuralRenderer):
             StyleStage(fan_in, width, config.code_dim, config.rate)
             for fan_in, width in zip([config.feature_dim, *widths], widths, strict=False)
         )
+        with torch.no_grad():
+            for stage in self.stages:
+                stage.colour.weight.mul_(config.colour_gain)  # pyright: ignore
         self.style_layers = config.style_layers
 
     def base_colours(self, features: Float[Tensor, "view ray channel"]) -> Float[Tensor, "view ray 3"]:
@@ -154,14 +164,22 @@ class StyleRenderer(NeuralRenderer):
         for index in range(int(self.doublings)):
             stage: StyleStage = self.stages[index]  # pyright: ignore[reportAssignmentType]
             (first, first_bias), (second, second_bias), (third, bias) = self.stage_weights(stage, index, codes)
-            features = activated(fir_upsample2d(product(first, features)), first_bias, stage.first.noise_strength)
+            features = activated(self.doubled(product(first, features)), first_bias, stage.first.noise_strength)
             features = activated(product(second, features), second_bias, stage.second.noise_strength)
             before = colours
-            colours = fir_upsample2d(colours) + product(third, features) + bias[..., None, None]
+            colours = self.doubled(colours) + product(third, features) + bias[..., None, None]
         if self.fading:
             repeated = F.interpolate(before, scale_factor=2.0, mode="nearest")
             colours = repeated + self.fade * (colours - repeated)
         return colours
+
+    def doubled(
+        self, image: Float[Tensor, "view channel row column"]
+    ) -> Float[Tensor, "view channel double_row double_column"]:
+        """The image at twice its side: bilinear between the middles of pixels."""
+        if self.config.faded_borders:
+            return fir_upsample2d(image)
+        return F.interpolate(image, scale_factor=2.0, mode="bilinear", align_corners=False)
 
     @property
     def fading(self) -> bool:

@@ -95,6 +95,7 @@ def generator_sizes(state: Mapping[str, Tensor]) -> GeneratorSizes | None:
             max_channels=widths[0],
             base_rgb="layer" if "synthesis.output0.weight" in state else "features",
             aligned=False,
+            faded_borders=True,
         ),
     )
 

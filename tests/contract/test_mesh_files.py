@@ -29,6 +29,9 @@ SHARPER = 10.0
 NUM_SAMPLES = 24
 """On a ray; with the few of a shrunk run pictures miss what they only graze, which the mesh has."""
 
+FINER = 4
+"""The rays of a shrunk run's neural renderer are so few that its pictures blur the object into the background."""
+
 
 @pytest.fixture
 def model(pipeline: Any) -> Iterator[Any]:
@@ -41,6 +44,9 @@ def model(pipeline: Any) -> Iterator[Any]:
     setattr(shape, name, SHARPER * gain)
     sampler = model.generator_ema.sampler
     sparse, sampler.config = sampler.config, dataclasses.replace(sampler.config, num_coarse_samples=NUM_SAMPLES)
+    renderer = model.generator_ema.neural_renderer
+    if renderer is not None:
+        renderer.ray_side *= FINER
     # A mesh shows objects without their background.
     scene = Scene(background=False) if model.config.field == "composite" else None
     model.shown_selection, model._shown_object = dataclasses.replace(SELECTION, scene=scene), None
@@ -48,6 +54,8 @@ def model(pipeline: Any) -> Iterator[Any]:
     model.shown_selection, model._shown_object = None, None
     setattr(shape, name, gain)
     sampler.config = sparse
+    if renderer is not None:
+        renderer.ray_side //= FINER
 
 
 @pytest.mark.parametrize("texture", [False, True])

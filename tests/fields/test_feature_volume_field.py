@@ -89,6 +89,12 @@ def test_volume_code_and_layer_codes_decide_their_own_parts(network) -> None:
     assert torch.equal(other_appearance.volume, plain.volume)
     assert (other_appearance.entry - plain.entry).abs().max() > 1e-3
     assert torch.equal(other_appearance.renderer_codes[:, 1], layers[-1])
+    layers[:] = codes
+    layers[-len(RENDERER_LAYERS) :] = torch.randn(len(RENDERER_LAYERS), 2, 6)
+    other_texture = field.condition_layers(layers)
+    points, directions = points_and_directions()
+    for seen, expected in zip(field(points, directions, other_texture), field(points, directions, plain), strict=True):
+        assert torch.equal(seen, expected), "codes of the renderer alone leave the feature field as it is"
     assert field.style_layers == ("volume", "field 1", "field 2", "field 3", *RENDERER_LAYERS)
 
 

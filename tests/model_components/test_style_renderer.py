@@ -13,8 +13,9 @@ from gan3d_ns.model_components.style_renderer import StyleRenderer, StyleRendere
 
 TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
 RECORDED = StyleRendererConfig(
-    feature_dim=16, code_dim=32, ray_side=8, resolution=32, channels_times_side=128, aligned=False
-)
+    feature_dim=16, code_dim=32, ray_side=8, resolution=32, channels_times_side=128, aligned=False,
+    faded_borders=True,
+)  # fmt: skip
 SMALL = StyleRendererConfig(feature_dim=5, code_dim=4, ray_side=4, resolution=16, channels_times_side=64)
 VIEWED_LATENTS = [0, 0, 1, 1]
 
@@ -82,14 +83,15 @@ def test_the_published_sizes_have_the_published_number_of_weights() -> None:
 
 @pytest.mark.parametrize("base_rgb", ["features", "layer"])
 @pytest.mark.parametrize("fade", [1.0, 0.3])
-def test_a_ray_has_the_colour_of_a_picture_that_shows_it_all_over(base_rgb, fade) -> None:
-    renderer = small_renderer(base_rgb=base_rgb)
+@pytest.mark.parametrize("faded_borders", [True, False])
+def test_a_ray_has_the_colour_of_a_picture_that_shows_it_all_over(base_rgb, fade, faded_borders) -> None:
+    renderer = small_renderer(base_rgb=base_rgb, faded_borders=faded_borders)
     renderer.grow_to(16, fade)
     styles, feature = styles_of(renderer), torch.randn(2, 1, 5)
     image = feature[:, 0, :, None, None].expand(-1, -1, 9, 9)
     picture = renderer(image, styles)
     colour = renderer.ray_colours(feature, styles)
-    inside = picture[:, :, 8:-8, 8:-8]
+    inside = picture[:, :, 8:-8, 8:-8] if faded_borders else picture
     torch.testing.assert_close(inside, colour[:, 0, :, None, None].expand_as(inside), **TOLERANCE)
 
 
@@ -134,6 +136,13 @@ def test_unfinished_stages_leave_no_mark() -> None:
     renderer.grow_to(8)
     before = renderer(features, styles)
     torch.testing.assert_close(growing, before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+
+
+def test_without_first_colours_the_base_is_the_picture() -> None:
+    """Features of 1 all over, as rays before a white background have them, are white for every code."""
+    renderer = StyleRenderer(dataclasses.replace(SMALL, colour_gain=0.0))
+    styles = SimpleNamespace(renderer_codes=torch.randn(2, len(renderer.style_layers), 4))
+    assert torch.equal(renderer(torch.ones(2, 5, 4, 4), styles), torch.ones(2, 3, 16, 16))
 
 
 def test_impossible_sizes_are_refused() -> None:
