@@ -82,7 +82,7 @@ def kolmogorov_smirnov(first: Float[np.ndarray, "one"], second: Float[np.ndarray
     from scipy.stats import ks_2samp
 
     one, other = (np.round(values / ROUNDING) for values in (first, second))
-    return float(ks_2samp(one, other).statistic)
+    return float(ks_2samp(one, other).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def wrapped(degrees: Float[np.ndarray, "*angles"], centre: float = 0.0) -> Float[np.ndarray, "*angles"]:
