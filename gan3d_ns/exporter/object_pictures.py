@@ -121,8 +121,8 @@ class PicturedObject:
             accumulation = torch.ones_like(accumulation)
         if finished is not None:
             # What it makes of empty rays is no background that an exporter knows: only the object's part is kept.
-            part = accumulation.clamp(0.0, 1.0)[:, None]
-            rgb = self.background + part * (finished[0].permute(1, 2, 0).flatten(0, 1) - self.background)
+            share = accumulation.clamp(0.0, 1.0)[:, None]
+            rgb = self.background + share * (finished[0].permute(1, 2, 0).flatten(0, 1) - self.background)
         square = (resolution, resolution)
         return ObjectPicture(
             camera=self.prior.cameras(pose, resolution)[0:1],
