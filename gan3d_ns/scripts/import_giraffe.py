@@ -27,7 +27,7 @@ class ImportGiraffe(ImportWeights):
 
     generator: Annotated[Path, tyro.conf.Positional]
     """The release's model.pt, or a state dict of its generator."""
-    ema: tyro.conf.Suppress[None] = None
+    ema: tyro.conf.Suppress[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
     """Unused: the release keeps its moving averages in the same file."""
     preset: Literal[
         "cars", "cars256", "celeba", "celebahq", "ffhq", "cats", "church", "church256", "chairs", "clevr2", "clevr2345"
