@@ -19,7 +19,7 @@ from gan3d_ns.cameras.camera_vectors import (
     vectors_of_viewpoints,
     viewpoints_of_vectors,
 )
-from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig
+from gan3d_ns.cameras.pose_prior import SMALLEST_NEAR, PosePrior, PosePriorConfig
 from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
 
@@ -188,8 +188,11 @@ class CameraGenerator(nn.Module):
     def fitted(self, num: int = SUMMARY_VIEWPOINTS) -> PosePriorConfig:
         """A prior of the same family with the learned law's mean, spread, field of view and radius.
 
-        For those who want to know where to look from: homes of viewers, sample panels, virtual views.
+        For those who want to know where to look from: homes of viewers, sample panels, virtual views. Before the
+        release it is the prior itself.
         """
+        if float(self.released) == 0.0:
+            return self.prior
         return fitted_prior(self.prior, self.sample(num, torch.Generator().manual_seed(0)).to("cpu"))
 
 
@@ -229,6 +232,10 @@ SPREAD_OF_STD = {
 """What a prior calls its spread, over the standard deviation of what it draws."""
 
 
+EVEN_ALL_AROUND = 0.1
+"""Length of the mean of unit vectors below which directions have no middle."""
+
+
 def circular_mean_std_deg(angles: Float[Tensor, "view"]) -> tuple[float, float]:
     """Mean direction and standard deviation around it of angles in radians, in degrees."""
     angles = angles.double()
@@ -240,12 +247,16 @@ def circular_mean_std_deg(angles: Float[Tensor, "view"]) -> tuple[float, float]:
 def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorConfig:
     """The prior of the same family whose moments are those of some cameras; of the fixed prior, a Gaussian one.
 
-    Near and far keep their distance from the farthest camera.
+    Yaws all around, which have no middle, keep the prior's. Near and far keep their distance from the farthest camera,
+    as long as near stays in front of all cameras.
     """
     pitch, yaw = viewpoints.poses.double().unbind(-1)
     family = "gaussian" if prior.distribution == "fixed" else prior.distribution
     scale = SPREAD_OF_STD[family]
     yaw_mean, yaw_std = circular_mean_std_deg(yaw - math.pi / 2)
+    yaw_spread = min(180.0, scale * yaw_std)
+    if math.hypot(float(yaw.cos().mean()), float(yaw.sin().mean())) < EVEN_ALL_AROUND:
+        yaw_mean, yaw_spread = prior.yaw_mean_deg, 180.0
     above = torch.rad2deg(pitch) if family != "spherical" else 90.0 * (1.0 - pitch.cos())
     mean, spread = 90.0 - float(above.mean()), scale * float(above.std(correction=0))
     if family in ("uniform", "spherical"):
@@ -254,7 +265,7 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
         prior,
         distribution=family,
         yaw_mean_deg=yaw_mean,
-        yaw_spread_deg=min(180.0, scale * yaw_std),
+        yaw_spread_deg=yaw_spread,
         elevation_mean_deg=mean,
         elevation_spread_deg=max(0.0, spread),
     )
@@ -266,5 +277,7 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
         changed.radius = float(radii.mean())
         changed.radius_spread = math.sqrt(3.0) * float(radii.std(correction=0))
         further = changed.largest_radius - prior.largest_radius
-        changed.near, changed.far = prior.near + further, prior.far + further
+        # A prior's near is at least twice its spread of radii.
+        changed.near = max(prior.near + further, 2.0 * changed.radius_spread, SMALLEST_NEAR)
+        changed.far = max(prior.far + further, changed.near + SMALLEST_NEAR)
     return changed

@@ -84,9 +84,9 @@ def sample_volume(
     """Trilinear reads at (x, y, z) in [-1, 1], which spans the centres of the outermost voxels; beyond, the border's.
 
     Differentiable twice with respect to the volume, as penalties of the generator's gradient want it; with respect to
-    the coordinates once.
+    the coordinates once. Never in half precision, whose steps are large parts of a voxel.
     """
-    grid = coordinates[:, :, None, None].to(volume.dtype)
+    volume, grid = volume.float(), coordinates[:, :, None, None].float()
     if coordinates.requires_grad and torch.is_grad_enabled():
         read = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=True)
     else:

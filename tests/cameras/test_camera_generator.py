@@ -241,8 +241,26 @@ def test_the_summary_of_a_prior_is_that_prior(family) -> None:
 
 
 def test_the_summary_of_yaws_all_around_is_the_circle() -> None:
-    generator = CameraGenerator(CameraGeneratorConfig(), AROUND)
-    assert generator.fitted().yaw_spread_deg == pytest.approx(180, abs=5)
+    prior = replace(AROUND, yaw_mean_deg=30.0)
+    generator = CameraGenerator(CameraGeneratorConfig(initial_std=0.0), prior)
+    generator.release()
+    summary = generator.fitted()
+    assert (summary.yaw_mean_deg, summary.yaw_spread_deg) == (30.0, 180.0)
+
+
+@pytest.mark.parametrize("prior", [AROUND, FRONT])
+def test_the_summary_of_unreleased_cameras_is_their_prior(prior: PosePriorConfig) -> None:
+    assert CameraGenerator(CameraGeneratorConfig(), prior).fitted() == prior
+
+
+@pytest.mark.parametrize("moved", [0.0, -0.1, -0.15, -0.2, -0.25])
+def test_the_summary_is_a_prior_however_near_cameras_have_come(moved: float) -> None:
+    published = replace(PUBLISHED_PRIOR, radius_spread=0.06, near=0.31, far=1.31)
+    drawn = PosePrior(published).sample_viewpoints(500, torch.Generator().manual_seed(0))
+    assert drawn.radii is not None
+    viewpoints = Viewpoints(drawn.poses, (drawn.radii + moved).clamp(0.5, 1.0), drawn.tangents)
+    summary = PosePrior(fitted_prior(published, viewpoints)).config
+    assert 0 < summary.near < float(viewpoints.radii.min())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_the_summary_follows_the_network() -> None:

@@ -101,3 +101,15 @@ def test_reads_have_a_derivative_with_respect_to_the_position() -> None:
 def test_the_side_counts_voxels() -> None:
     volume = FeatureVolume(3, (4, 4, 2, 2))
     assert volume.side == 32 == volume(torch.randn(1, 3)).shape[-1]
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_reads_of_a_volume_in_half_precision_have_gradients(moving: bool) -> None:
+    """The volume comes out of convolutions in half precision, and gradients go back outside of it."""
+    convolution = torch.nn.Conv3d(2, 2, 3, padding=1)
+    coordinates = torch.rand(1, 5, 3).requires_grad_(moving)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        read = sample_volume(convolution(torch.randn(1, 2, 4, 4, 4)), coordinates)
+    assert read.dtype == torch.float32
+    read.sum().backward()
+    assert convolution.weight.grad is not None and bool(convolution.weight.grad.any())
