@@ -7,7 +7,7 @@ own schedules: ns-viewer, gan3d and ns-export open it.
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, get_args, get_type_hints
 
 from gan3d_ns.errors import UserError
 
@@ -31,7 +31,8 @@ class Train:
     checkpoints: int = 5
     """How many checkpoints to keep, at equal parts of the time; the last one is the end."""
     change: Tuple[str, ...] = ()
-    """Settings that differ from the method's, as PATH=VALUE: pipeline.model.nerf.positional_encoding=false."""
+    """Settings that differ from the method's, as PATH=VALUE: pipeline.model.nerf.positional_encoding=false; null where
+    a setting can be None."""
 
     def main(self) -> None:
         """Trains and saves.
@@ -85,7 +86,9 @@ def change_setting(config: Any, change: str) -> None:
     after = yaml.safe_load(value)
     if isinstance(before, float) and type(after) is int:
         after = float(after)
-    if not equals or (before is not None and type(after) is not type(before)):
+    may_be_none = type(None) in get_args(get_type_hints(type(config)).get(name))
+    fits = may_be_none if after is None else before is None or type(after) is type(before)
+    if not equals or not fits:
         raise UserError(f"{change} does not set {path}, which is {before!r}; give PATH=VALUE with a value like it.")
     setattr(config, name, after)
 

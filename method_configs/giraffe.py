@@ -57,15 +57,16 @@ def cube(scale: float) -> Tuple[float, float, float]:
 
 # Half of the turn is the camera's and half the heads' own, as if it were all theirs (as published) their background
 # would never turn and tools that look from other sides would see nothing new. They fill the frame.
-TINY_HEADS = replace(HEADS, yaw_spread_deg=14.0)
+TINY_HEADS = replace(HEADS, yaw_spread_deg=14.0, near=0.91)
 HEAD_PLACES = placement(cube(0.25), cube(0.25), turns=(-0.05, 0.05))
-START_GAIN, HEAD_RADIUS = 8.0, 0.09
+# The background begins beyond the heads, and near lies within that radius, so that none of it is before them.
+START_GAIN, HEAD_RADIUS = 8.0, 0.1
 # The true scenes hold 2 to 4 solids of radius .052 to .08 in world units, whose middles reach .165 to each side on a
 # plane .06 below the middle; GIRAFFE's unit is 2.732 times smaller.
 SCENE_PLACES = placement(
     cube(0.16), cube(0.21), (0.45, 0.45), (-0.01, 0.03), count_probabilities=(0.0, 1 / 3, 1 / 3, 1 / 3), padding=0.0
 )
-SCENE_CAMERAS = replace(POSE_PRIOR_PRESETS["scenes"], near=0.6, far=1.4)
+SCENE_CAMERAS = replace(POSE_PRIOR_PRESETS["scenes"], near=0.67, far=1.4)
 
 
 def tiny_presets() -> Dict[str, Dict[str, Any]]:
@@ -90,7 +91,11 @@ def tiny_presets() -> Dict[str, Dict[str, Any]]:
         "default": preset(TINY_HEADS, HEAD_PLACES, HEAD_RADIUS),
         "scenes": preset(SCENE_CAMERAS, SCENE_PLACES, 0.33, 4),
         "procedural": preset(
-            POSE_PRIOR_PRESETS["procedural"], placement(cube(0.3), cube(0.3), turns=(0.0, 0.0)), 0.1, 1, "white"
+            replace(POSE_PRIOR_PRESETS["procedural"], near=0.9),
+            placement(cube(0.3), cube(0.3), turns=(0.0, 0.0)),
+            0.1,
+            1,
+            "white",
         ),
     }
 

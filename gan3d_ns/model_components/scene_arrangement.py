@@ -105,7 +105,7 @@ def moved(field: CompositeField, styles: CompositeStyles, index: int, edit: Obje
         translation = in_field(edit.centre).expand_as(translation)
     if edit.angle_deg is not None:
         angle = torch.full_like(angle, -math.radians(edit.angle_deg))
-    rows: dict[str, Tensor] = {
+    rows = {
         "translations": translation + in_field(edit.shift),
         "rotations": angle - math.radians(edit.turn_deg),
         "scales": styles.scales[:, index] * edit.size,

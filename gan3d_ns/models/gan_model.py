@@ -117,6 +117,9 @@ class GanModelConfig(ModelConfig):
     """Skips space that no object fills, while training."""
     latent_grid: LatentGridConfig = dataclasses.field(default_factory=LatentGridConfig)
     """A lattice of the shown object: viewer, ns-render and ns-export become several times faster."""
+    show_background: bool = True
+    """Show what is behind the objects, of methods that tell the two apart (giraffe). Off, ns-export takes the objects
+    alone, as `gan3d export` always does."""
     surface_only: bool = False
     """Show the colour of one query at the surface instead of the composited colour: faster, with harder edges."""
     seed: int = 0
@@ -169,7 +172,7 @@ class GanModel(Model):
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
-        self.scene_controls = scene_controls(self.generator.field)
+        self.scene_controls = scene_controls(self.generator.field, config.show_background)
         self.latent = LatentControls(
             config.seed,
             config.truncation,

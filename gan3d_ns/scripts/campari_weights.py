@@ -88,7 +88,8 @@ def generator_parts(state: Any, path: Path) -> CampariWeights:
     Raises:
         UserError: it is no state dict of CAMPARI's generator.
     """
-    plain, cameras = state, {}
+    plain: Any = state
+    cameras: dict[str, Tensor] = {}
     if isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values()):
         named = {name.replace(".module.", "."): value for name, value in state.items()}
         plain = {

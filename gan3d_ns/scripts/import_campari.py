@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Mapping, Optional
 
 import tyro
 from typing_extensions import Annotated
@@ -28,7 +28,7 @@ class ImportCampari(ImportWeights):
 
     generator: Annotated[Path, tyro.conf.Positional]
     """The release's model.pt, or a state dict of its generator."""
-    ema: tyro.conf.Suppress[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    ema: Annotated[Optional[Path], tyro.conf.Suppress] = None
     """Unused: the release keeps its moving averages in the same file."""
     preset: Literal["celeba", "cats", "carla", "chairs"]
     """Which collection the weights were trained on: it sets the cameras' prior and ranges, and the background."""

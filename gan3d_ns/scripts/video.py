@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gan3d_ns.scripts.objects import NamedObject
 
 SECONDS, SECONDS_EACH = 4.0, 2.0
+MOST_OBJECTS = 8
 
 
 @dataclass
@@ -28,6 +29,25 @@ class Video(ChosenObjects):
     objects from all sides, else a front-sweep."""
     interpolate: bool = False
     """Let each object turn into the next one."""
+    programme: Optional[
+        Literal[
+            "object-rotation",
+            "object-translation",
+            "object-depth",
+            "object-circle",
+            "shape",
+            "appearance",
+            "background",
+            "add-objects",
+        ]
+    ] = None
+    """Move the things of a scene (giraffe): one object turns, goes from side to side, forth and back or in a circle,
+    or takes other shapes or appearances; the background changes; from one object to eight. The camera stands still
+    unless --camera says otherwise."""
+    object: int = 1
+    """Which object the programme is about, counted from 1."""
+    background: bool = True
+    """--no-background shows the objects of a scene alone."""
     space: Literal["codes", "latents"] = "codes"
     """Where the way from object to object runs: between codes (styles), or between latents before the mapping."""
     curve: Literal["linear", "slerp"] = "linear"
@@ -71,13 +91,20 @@ class Video(ChosenObjects):
 
         from gan3d_ns.cameras.trajectories import suitable_programme, trajectory
         from gan3d_ns.engine.film import film, filming_fov_deg, journey, screen_for
+        from gan3d_ns.engine.scene_films import composite_field_of, scene_reel, without_background
         from gan3d_ns.exporter.video_file import write_video
 
         run = self.open()
         prior, selections = run.model.pose_prior.config, [entry.selection for entry in run.objects]
-        camera = self.camera or suitable_programme(prior)
+        camera = self.camera or ("still" if self.programme else suitable_programme(prior))
         poses = trajectory(prior, camera, num_frames, self.turns, self.yaw_deg, self.elevation_deg)
+        if not self.background:
+            composite_field_of(run.model, "--no-background")
+            selections = [without_background(selection) for selection in selections]
         reels = [[selection] * num_frames for selection in selections]
+        if self.programme is not None:
+            index = self.object - 1
+            reels = [scene_reel(run.model, entry, self.programme, num_frames, index) for entry in selections]
         if self.interpolate:
             reels = [journey(selections, num_frames, self.space, self.curve)]
         screen = screen_for(len(reels), self.what, self.resolution, self.columns)
@@ -88,7 +115,8 @@ class Video(ChosenObjects):
         height, width = (side + side % 2 if self.output.suffix.lower() != ".gif" else side for side in screen.shape[:2])
         CONSOLE.print(
             f"{self.output}: {num_frames} frames of {width}x{height} pixels, {num_frames / self.fps:.3g} s, "
-            f"{camera}{', interpolated' if self.interpolate else ''}, step {run.step}; "
+            f"{camera}{', interpolated' if self.interpolate else ''}"
+            f"{f', {self.programme}' if self.programme else ''}, step {run.step}; "
             f"filmed in {time.perf_counter() - start:.1f} s",
             soft_wrap=True,
         )
@@ -107,6 +135,11 @@ class Video(ChosenObjects):
             )
         if self.interpolate and self.space == "latents" and self.latents:
             raise UserError("saved latents hold codes: leave out --space latents, or film --seeds.")
+        if self.programme is not None and (self.interpolate or not 1 <= self.object <= MOST_OBJECTS):
+            raise UserError(
+                f"--programme {self.programme} films one of the objects 1 to {MOST_OBJECTS} (--object {self.object}), "
+                "and without --interpolate."
+            )
         seconds = self.seconds
         if seconds is None:
             seconds = SECONDS_EACH * count if self.interpolate else SECONDS
@@ -131,4 +164,5 @@ class Video(ChosenObjects):
         if self.interpolate:
             joined["interpolation"] = f"{self.curve} {self.space}"
         title = f"{joined.get('method', 'gan3d_ns')}: {', '.join(entry.name for entry in objects)}"
-        return {"title": title, **joined, "camera": camera}
+        programme = {"programme": self.programme} if self.programme else {}
+        return {"title": title, **joined, "camera": camera, **programme}

@@ -40,9 +40,10 @@ class SceneControls(ViewerControl):
     Args:
         num_objects: of a training picture.
         reach: how far objects can be moved to each side, in world units.
+        background: whether it is shown at first.
     """
 
-    def __init__(self, num_objects: int, reach: float) -> None:
+    def __init__(self, num_objects: int, reach: float, background: bool = True) -> None:
         self.reach, self.given = reach, False
         self.edits = [ObjectEdit() for _ in range(MOST_OBJECTS)]
         self.rest = Scene()
@@ -61,7 +62,7 @@ class SceneControls(ViewerControl):
             hint="More than were trained: just more of them",
         )
         self.background = ViewerCheckbox(
-            "Background", True, cb_hook=self.redraw, hint="Objects alone, or before their background"
+            "Background", background, cb_hook=self.redraw, hint="Objects alone, or before their background"
         )
         names = [f"object {index + 1}" for index in range(MOST_OBJECTS)]
         self.chosen = ViewerDropdown("Object", names[0], names, cb_hook=self.fill, hint="Which one is changed below")

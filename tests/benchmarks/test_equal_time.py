@@ -33,6 +33,8 @@ def test_settings_are_changed_by_their_path():
     for change in ("inner.flag=false", "inner.rate=2", "inner.count=5", "inner.side=7"):
         change_setting(config, change)
     assert config.inner == Inner(False, 2.0, 5, 7)
+    change_setting(config, "inner.side=null")
+    assert config.inner.side is None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,7 @@ def test_settings_are_changed_by_their_path():
         ("inner.flag", "give PATH=VALUE"),
         ("inner.flag=3", "like it"),
         ("inner.count=many", "like it"),
+        ("inner.count=null", "like it"),
     ],
 )
 def test_other_changes_are_refused(change, sentence):

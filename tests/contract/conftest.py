@@ -71,9 +71,10 @@ def contract_config(run: str, folder: Path) -> Any:
         model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
         model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
     if model.field == "composite":
-        # Balls in the middle, as large as the frame, before a background: sharp and sampled densely enough.
+        # Balls in the middle, as large as the frame: sharp, sampled densely enough, and shown without their background.
+        model.show_background = False
         middle = {"lowest_translation": (0.0, 0.0, 0.0), "highest_translation": (0.0, 0.0, 0.0)}
-        sides = {"smallest_scale": (0.25, 0.25, 0.25), "largest_scale": (0.25, 0.25, 0.25)}
+        sides = {"smallest_scale": (0.3, 0.3, 0.3), "largest_scale": (0.3, 0.3, 0.3)}
         model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides)
         model.composite.start_gain, model.composite.background_start_radius = 300.0, 0.1
         model.pose_prior = dataclasses.replace(model.pose_prior, near=0.88, far=1.12)
