@@ -249,7 +249,7 @@ class GanTrainer(Trainer):
             **pipeline.score_measures,
         }
         self.last_completed = step
-        pipeline.datamanager.rays_in_step = plan.batch_size * plan.side**2
+        pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
         self.health.after_step(step, {**terms, **measures})
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures

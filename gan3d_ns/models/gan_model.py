@@ -402,7 +402,8 @@ class GanModel(Model):
         def render() -> Dict[str, Tensor]:
             outputs = parent(camera, obb_box)
             if "rgb" in wanted_outputs(OUTPUT_NAMES):
-                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box)
+                chunk = self.config.eval_num_rays_per_chunk
+                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box, chunk)
                 outputs["rgb"] = outputs["rgb"] if finished is None else finished
             if viewer_of_this_thread() is not None and "depth" not in wanted_outputs(OUTPUT_NAMES):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])
