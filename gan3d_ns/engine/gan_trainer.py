@@ -249,7 +249,7 @@ class GanTrainer(Trainer):
             **pipeline.score_measures,
         }
         self.last_completed = step
-        pipeline.datamanager.rays_in_step = plan.batch_size * plan.side**2
+        pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
         self.health.after_step(step, {**terms, **measures})
         self.after_step(step)
         return torch.stack(list(terms.values())).sum(), terms, measures
@@ -365,6 +365,8 @@ class GanTrainer(Trainer):
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
         if model.prior_grid is not None:
             model.prior_grid.reset()
+        if pipeline.path_length is not None:
+            pipeline.path_length.running_mean.zero_()
         centre = model.pose_prior.mean_pose()
         discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())

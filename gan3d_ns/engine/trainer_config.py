@@ -198,10 +198,12 @@ class GanTrainerConfig(TrainerConfig):
         """Checks that the discriminator takes what the curriculum, or patches of it, will show.
 
         Raises:
-            UserError: pictures beyond the discriminator, patches beyond the pictures, or patches for a discriminator
-                that grows with the pictures.
+            UserError: pictures beyond the discriminator, or that a neural renderer cannot make, patches beyond the
+                pictures or where a neural renderer makes them whole, or patches for a discriminator that grows with
+                the pictures.
         """
         discriminator, size = self.pipeline.discriminator, self.patches.size
+        self.validate_finished_sides()
         if size is None:
             if discriminator.resolution < self.largest_resolution:
                 raise UserError(
@@ -225,4 +227,26 @@ class GanTrainerConfig(TrainerConfig):
             raise UserError(
                 f"patches have {size} pixels but the discriminator takes {discriminator.resolution} at most; set "
                 f"--pipeline.discriminator.resolution {size}."
+            )
+
+    def validate_finished_sides(self) -> None:
+        """Checks that a neural renderer, where there is one, makes what the curriculum will show: whole pictures.
+
+        Raises:
+            UserError: it does not.
+        """
+        renderer = self.pipeline.model.finisher
+        if renderer is None or not renderer.picture_sides:
+            return
+        if self.patches.size is not None:
+            raise UserError(
+                f"patches of {self.patches.size} pixels cannot be shown where a neural renderer makes whole pictures; "
+                "leave out --patches.size."
+            )
+        impossible = [stage.resolution for stage in self.curriculum if stage.resolution not in renderer.picture_sides]
+        if impossible:
+            raise UserError(
+                f"the curriculum has pictures of {impossible[0]} pixels, but the neural renderer makes those of "
+                f"{', '.join(map(str, renderer.picture_sides))}; change the curriculum, or --pipeline.model."
+                "neural-renderer.ray-side and .resolution."
             )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig
+from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig, doubled_sides
 
 LEAKY_SLOPE = 0.2
 BLUR = (0.25, 0.5, 0.25)
@@ -34,6 +34,10 @@ class GiraffeRendererConfig(NeuralRendererConfig):
     aligned: bool = True
     """Rays stand at the middle of the pixels that their feature becomes, so that geometry lies over the picture. As
     published they span the frame up to its borders."""
+
+    @property
+    def picture_sides(self) -> "tuple[int, ...]":
+        return doubled_sides(self.ray_side, self.resolution)
 
 
 class GiraffeRenderer(NeuralRenderer):

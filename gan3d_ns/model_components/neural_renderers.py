@@ -29,6 +29,17 @@ class NeuralRendererConfig(InstantiateConfig):
         """Names of the layers that take a code, see `NeuralRenderer.style_layers`."""
         return ()
 
+    @property
+    def picture_sides(self) -> "tuple[int, ...]":
+        """Sides of the pictures that it can make, in pixels; none without a network."""
+        return ()
+
+
+def doubled_sides(ray_side: int, resolution: int) -> "tuple[int, ...]":
+    """The side of the feature image, doubled and doubled again up to the resolution."""
+    count = (resolution // max(ray_side, 1)).bit_length()
+    return tuple(ray_side << doublings for doublings in range(count))
+
 
 def as_image(features: Float[Tensor, "view ray channel"], columns: int) -> Float[Tensor, "view channel row column"]:
     """Values of rays, row by row from the top left, as an image."""
@@ -87,7 +98,7 @@ class NeuralRenderer(nn.Module):
         Raises:
             UserError: it has no such stage.
         """
-        sides = [self.ray_side << count for count in range(self.most_doublings + 1)]
+        sides = doubled_sides(self.ray_side, self.ray_side << self.most_doublings)
         if side not in sides:
             raise UserError(
                 f"the neural renderer makes pictures of {', '.join(map(str, sides))} pixels, not of {side}; change the "

@@ -58,6 +58,7 @@ class PathLengthRegulariser(nn.Module):
         codes: Float[Tensor, "batch layer code"],
         noise: Float[Tensor, "batch 3 row column"] | None = None,
         generator: torch.Generator | None = None,
+        share: float = 1.0,
     ) -> Float[Tensor, ""]:
         """E (length - running mean)^2, after the mean has moved towards the lengths; it counts as a constant.
 
@@ -68,10 +69,12 @@ class PathLengthRegulariser(nn.Module):
             codes: with `requires_grad`.
             noise: standard normal numbers; None draws them.
             generator: source of the noise, on the pictures' device.
+            share: of these pictures among all whose lengths are measured together: the mean moves as far for all of
+                them as it would at once.
         """
         if noise is None:
             noise = torch.randn(pictures.shape, device=pictures.device, generator=generator)
         lengths = path_lengths(pictures, codes, noise)
-        self.running_mean.lerp_(lengths.detach().mean(), self.decay)
+        self.running_mean.lerp_(lengths.detach().mean(), share * self.decay)
         # A copy: the buffer may move again before the gradients are computed.
         return (lengths - self.running_mean.clone()).square().mean()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.modulated import EqualisedModulatedLinear
 from gan3d_ns.field_components.style_layers import EqualisedLinear, fir_upsample2d
-from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig
+from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig, doubled_sides
 
 RELU_GAIN = math.sqrt(2.0)
 COLOURS = 3
@@ -67,8 +67,11 @@ class StyleRendererConfig(NeuralRendererConfig):
     @property
     def sides(self) -> "tuple[int, ...]":
         """Sides of the pictures after each stage, in pixels."""
-        count = (self.resolution // max(self.ray_side, 1)).bit_length() - 1
-        return tuple(self.ray_side * 2 ** (index + 1) for index in range(count))
+        return self.picture_sides[1:]
+
+    @property
+    def picture_sides(self) -> "tuple[int, ...]":
+        return doubled_sides(self.ray_side, self.resolution)
 
     @property
     def style_layers(self) -> "tuple[str, ...]":

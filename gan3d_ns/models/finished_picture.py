@@ -39,7 +39,11 @@ def feature_image_size(camera: Cameras, prior: PosePriorConfig, renderer: Neural
 
 @torch.no_grad()
 def finished_picture(
-    shown: ShownObject, camera: Cameras, prior: PosePriorConfig, obb_box: Optional[OrientedBox] = None
+    shown: ShownObject,
+    camera: Cameras,
+    prior: PosePriorConfig,
+    obb_box: Optional[OrientedBox] = None,
+    rays_at_once: int = 8192,
 ) -> Optional[Float[Tensor, "height width 3"]]:
     """The finished picture in [0, 1] of one camera, made at the scale of the training; None without a neural renderer.
 
@@ -48,6 +52,7 @@ def finished_picture(
         camera: one camera, of any size, place and lens.
         prior: the training cameras.
         obb_box: what lies outside of it is not seen.
+        rays_at_once: bounds the memory.
     """
     generator, renderer = shown.generator, shown.generator.neural_renderer
     if renderer is None:
@@ -67,8 +72,11 @@ def finished_picture(
     )
     bundle = small.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box).flatten()
     rays, valid = with_near_and_far(prior, bundle)
-    output = generator.render(shown.styles, rays.reshape((1, -1)))
-    assert output.features is not None
-    features = torch.where(valid[None, :, None], output.features, generator.background_grey)
+    parts = []
+    for start in range(0, rows * columns, rays_at_once):
+        output = generator.render(shown.styles, rays[start : start + rays_at_once].reshape((1, -1)))
+        assert output.features is not None
+        parts.append(output.features)
+    features = torch.where(valid[None, :, None], torch.cat(parts, dim=1), generator.background_grey)
     picture = renderer(as_image(features, columns), shown.styles)
     return resized(picture, height, width)[0].permute(1, 2, 0).clamp(0.0, 1.0)

@@ -135,6 +135,12 @@ class GanModelConfig(ModelConfig):
     sdf_field: bool = True
     """Tells ns-export that `marching-cubes` works; it reads the pseudo-distance of `GanModel.field`."""
 
+    @property
+    def finisher(self) -> Optional[NeuralRendererConfig]:
+        """The neural renderer, where the field gives features; None where it gives colours."""
+        widths = {"composite": self.composite.feature_dim, "feature-volume": self.feature_volume.feature_dim}
+        return None if widths.get(self.field) is None else self.neural_renderer
+
     def __setstate__(self, state: Dict[str, Any]) -> None:
         """Reads a saved config: settings that it does not know keep their defaults.
 
@@ -206,8 +212,7 @@ class GanModel(Model):
             ),
         }[config.field]
         generative_field: GenerativeField = chosen.setup(**settings)
-        # A field can leave out its renderer: it then gives colours.
-        renderer = None if generative_field.feature_dim is None else config.neural_renderer.setup()
+        renderer = None if config.finisher is None else config.finisher.setup()
         moved = None
         if config.camera_law == "learned":
             moved = config.camera_generator.setup(prior=config.pose_prior)
@@ -397,7 +402,8 @@ class GanModel(Model):
         def render() -> Dict[str, Tensor]:
             outputs = parent(camera, obb_box)
             if "rgb" in wanted_outputs(OUTPUT_NAMES):
-                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box)
+                chunk = self.config.eval_num_rays_per_chunk
+                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box, chunk)
                 outputs["rgb"] = outputs["rgb"] if finished is None else finished
             if viewer_of_this_thread() is not None and "depth" not in wanted_outputs(OUTPUT_NAMES):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])

@@ -102,6 +102,11 @@ class Generator(nn.Module):
                 f"the field gives {made or 'no'} features and the neural renderer takes {wanted or 'none'}; make the "
                 "two numbers equal."
             )
+        if neural_renderer is not None and not set(neural_renderer.style_layers) <= set(field.style_layers):
+            raise UserError(
+                f"the neural renderer wants codes for its layers, which {type(field).__name__} does not pass on; take "
+                "it with the feature-volume field, or another neural renderer."
+            )
         self.field = field
         self.sampler = sampler
         self.neural_renderer = neural_renderer

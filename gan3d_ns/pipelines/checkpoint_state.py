@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from gan3d_ns.errors import UserError
 from gan3d_ns.models.gan_model import GanModel
 
-GRID_PREFIX = "_model.prior_grid."
+MEASURED = ("_model.prior_grid.", "path_length.")
+"""Beginnings of the names of what is measured while training, by things that may be switched on or off meanwhile."""
 
 
 def fitted_state(pipeline: nn.Module, model: GanModel, loaded_state: dict[str, Any]) -> dict[str, Tensor]:
@@ -24,11 +25,12 @@ def fitted_state(pipeline: nn.Module, model: GanModel, loaded_state: dict[str, A
         part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
         state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
     own = pipeline.state_dict()
-    # A prior grid may be switched on, off or changed in mid-run: it is then measured anew.
-    grids = [{name: part[name].shape for name in part if GRID_PREFIX in name} for part in (own, state)]
-    if grids[0] != grids[1]:
-        state = {name: value for name, value in state.items() if name not in grids[1]}
-        state.update({name: own[name] for name in grids[0]})
+    # It is then measured anew.
+    for prefix in MEASURED:
+        shapes = [{name: part[name].shape for name in part if name.startswith(prefix)} for part in (own, state)]
+        if shapes[0] != shapes[1]:
+            state = {name: value for name, value in state.items() if name not in shapes[1]}
+            state.update({name: own[name] for name in shapes[0]})
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     resized = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if missing or unknown or resized:

@@ -104,7 +104,7 @@ class GanPipeline(VanillaPipeline):
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
         self.health, self.prior_panel = HealthPanel(), PriorPanel(lambda: self.model.pose_prior)
-        self.path_length = PathLengthRegulariser() if config.loss.path_length_weight > 0 else None
+        self.path_length = PathLengthRegulariser().to(device) if config.loss.path_length_weight > 0 else None
         self.score_measures: Dict[str, Tensor] = {}
         """How the discriminator told the last step's pictures apart, see ``metrics.scores``."""
         self.surface_controls = SurfaceControls(
@@ -339,7 +339,8 @@ class GanPipeline(VanillaPipeline):
             terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()
         if self.path_length is not None and plan.measure_paths:
             grid, weight = self.model.training_grid(), config.path_length_weight * config.path_length_interval
-            terms["g_path"] = weight * path_length_penalty(self.model.generator, fakes, self.path_length, grid)
+            share = len(fakes.draw) / plan.batch_size
+            terms["g_path"] = weight * path_length_penalty(self.model.generator, fakes, self.path_length, grid, share)
         if config.normal_weight > 0:
             terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes)
         return terms
@@ -369,9 +370,9 @@ class GanPipeline(VanillaPipeline):
         model = self.model
         with torch.no_grad():
             latents = torch.randn(4, model.generator_ema.field.latent_dim, generator=randomness, device=self.device)
-            viewpoints, generator = model.pose_prior.sample_viewpoints(4, randomness, self.device), model.generator_ema
+            viewpoints, generator = model.sample_viewpoints(4, randomness, self.device), model.generator_ema
             styles = generator.styles(latents)
-            rendered = generator.render(styles, generator.picture_rays(model.pose_prior, viewpoints, resolution))
+            rendered = generator.render(styles, generator.picture_rays(model.cameras.drawn, viewpoints, resolution))
             scores = self.discriminator(shown_as(generator.pictures(rendered, styles))).score
             loss = losses.non_saturating_generator_loss(scores)
         return None, {"g_adversarial": loss}, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from gan3d_ns.model_components.losses import full_precision
@@ -19,17 +20,23 @@ BATCH_SHARE = 2
 
 
 def path_length_penalty(
-    generator: Generator, fakes: Fakes, regulariser: PathLengthRegulariser, grid: OccupancyGrid | None = None
+    generator: Generator,
+    fakes: Fakes,
+    regulariser: PathLengthRegulariser,
+    grid: OccupancyGrid | None = None,
+    share: float = 1.0,
 ) -> Float[Tensor, ""]:
     """The penalty on the first half of the pictures, made once more from codes that each layer has for itself.
 
-    The samples along the rays are those of the pictures and carry no gradient, as in the release; noise is fresh.
+    The rays and the samples along them are those of the pictures and carry no gradient, as in the release; noise is
+    fresh.
 
     Args:
         generator: in training.
-        fakes: the step's pictures.
+        fakes: the step's pictures, or a part of them.
         regulariser: keeps the running mean of the lengths.
         grid: where matter can be.
+        share: of these among the step's pictures.
     """
     part = slice(0, -(-len(fakes.draw) // BATCH_SHARE))
     draw, render = fakes.draw[part], fakes.render
@@ -40,6 +47,19 @@ def path_length_penalty(
             codes = codes.requires_grad_()  # of a method without a mapping network
         styles = generator.field.condition_layers(codes.transpose(0, 1))
         hits = SurfaceHits(render.surface_depth[part], render.hit[part])
-        again = generator.composite(styles, fakes.rays[part], render.distances[part], hits, grid, jitter=randomness)
+        rays = without_gradient(fakes.rays[part])
+        again = generator.composite(styles, rays, render.distances[part], hits, grid, jitter=randomness)
         pictures = shown_as(generator.pictures(again, styles, randomness))
-        return regulariser(pictures, codes, generator=randomness)
+        return regulariser(pictures, codes, generator=randomness, share=share)
+
+
+def without_gradient(rays: RayBundle) -> RayBundle:
+    """The rays, through which no camera is learnt."""
+    assert rays.nears is not None and rays.fars is not None
+    return RayBundle(
+        origins=rays.origins.detach(),
+        directions=rays.directions.detach(),
+        pixel_area=rays.pixel_area.detach(),
+        nears=rays.nears.detach(),
+        fars=rays.fars.detach(),
+    )

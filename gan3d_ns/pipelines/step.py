@@ -101,6 +101,7 @@ class Draw:
             augmentation=self.augmentation[part],
             patches=None if self.patches is None else self.patches[part],
             mixing=None if self.mixing is None else self.mixing[part],
+            noise_seed=self.noise_seed + (part.start or 0),
         )
 
     def __len__(self) -> int:

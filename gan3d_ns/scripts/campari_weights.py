@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gan3d_ns.cameras.camera_vectors import VECTOR_LENGTHS
+from gan3d_ns.cameras.camera_generator import CameraGeneratorConfig
+from gan3d_ns.cameras.camera_vectors import VECTOR_LENGTHS, Parametrisation
+from gan3d_ns.cameras.pose_prior import PosePriorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.fields.decomposed_field import DecomposedFieldConfig, translate_campari_name
 from gan3d_ns.scripts.weight_files import Release, fitting_state, read_plain
@@ -91,7 +93,7 @@ def generator_parts(state: Any, path: Path) -> CampariWeights:
     plain: Any = state
     cameras: dict[str, Tensor] = {}
     if isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values()):
-        named = {name.replace(".module.", "."): value for name, value in state.items()}
+        named = {str(name).replace(".module.", "."): value for name, value in state.items()}
         plain = {
             name: value
             for name, value in named.items()
@@ -108,7 +110,16 @@ def generator_parts(state: Any, path: Path) -> CampariWeights:
         if entry is not None:
             found = f"a camera generator whose first layer has the shape {tuple(entry.shape)}"
         raise UserError(f"{path} has {found}; those of CAMPARI map vectors of {lengths[0]} or {lengths[1]} numbers.")
-    return CampariWeights(field, cameras)
+    weights = CampariWeights(field, cameras)
+    vector, hidden, layers = weights.camera_sizes
+    form: Parametrisation = "normal" if vector == VECTOR_LENGTHS["normal"] else "full"
+    try:
+        fresh = CameraGeneratorConfig(parametrisation=form, hidden_dim=hidden, num_layers=layers)
+        fresh.setup(prior=PosePriorConfig()).load_authors_weights(cameras)
+    except (RuntimeError, UserError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} has a camera generator that is none of CAMPARI's: {reason}") from error
+    return weights
 
 
 def campari_states(path: Path) -> tuple[CampariWeights, CampariWeights | None]:
@@ -124,7 +135,8 @@ def campari_states(path: Path) -> tuple[CampariWeights, CampariWeights | None]:
         return generator_parts(content, path), None
 
     def part(prefix: str) -> dict[str, Any]:
-        return {name[len(prefix) :]: value for name, value in content.items() if name.startswith(prefix)}
+        named = {str(name): value for name, value in content.items()}
+        return {name[len(prefix) :]: value for name, value in named.items() if name.startswith(prefix)}
 
     average = part(AVERAGE_PREFIX)
     plain = generator_parts(part(GENERATOR_PREFIX), path)

@@ -128,7 +128,8 @@ def giraffe_states(path: Path) -> tuple[GiraffeWeights, GiraffeWeights | None]:
         return generator_parts(content, path), None
 
     def part(prefix: str) -> dict[str, Any]:
-        return {name[len(prefix) :]: value for name, value in content.items() if name.startswith(prefix)}
+        named = {str(name): value for name, value in content.items()}
+        return {name[len(prefix) :]: value for name, value in named.items() if name.startswith(prefix)}
 
     plain, average = generator_parts(part(GENERATOR_PREFIX), path), part(AVERAGE_PREFIX)
     return plain, generator_parts(average, path) if average else None

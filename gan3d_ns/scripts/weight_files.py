@@ -106,9 +106,12 @@ def fitting_state(state: Any, path: Path, release: Release) -> dict[str, Tensor]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         kind = "a moving average" if isinstance(state, _ShadowAverage) else f"a {type(state).__name__}"
         raise UserError(f"{path} is {kind}, not the state dict of a {release.name} generator; give {release.file}.")
-    sizes = release.sizes(state)
-    own = dict(sizes.setup().named_parameters()) if sizes is not None else {}
-    found = {release.translate(name): (name, value.shape) for name, value in state.items()}
+    try:
+        sizes = release.sizes(state)
+        own = dict(sizes.setup().named_parameters()) if sizes is not None else {}
+    except (KeyError, IndexError, ValueError, AttributeError, UserError):
+        own = {}  # tensors of other shapes than those of the release's networks
+    found = {release.translate(str(name)): (str(name), value.shape) for name, value in state.items()}
     wrong = [name for key, (name, shape) in found.items() if key not in own or own[key].shape != shape]
     missing = [key for key in own if key not in found]
     if wrong or missing or not own:

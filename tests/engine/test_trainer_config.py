@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,18 @@ def test_a_method_without_a_preset_for_scenes_says_so(tmp_path: Path) -> None:
     config.data = None
     with pytest.raises(UserError, match="no preset for the built-in scenes"):
         config.resolve_preset()
+
+
+@pytest.mark.parametrize("method", ["giraffe-tiny", "volumegan-tiny"])
+def test_pictures_that_a_neural_renderer_cannot_make_are_refused(method: str, tmp_path: Path) -> None:
+    config = tiny_config(method, tmp_path)
+    config.validate_shown_sides()
+    stages = config.curriculum
+    config.curriculum = tuple(dataclasses.replace(stage, resolution=12) for stage in stages)
+    with pytest.raises(UserError, match="pictures of 12 pixels"):
+        config.validate_shown_sides()
+    config.curriculum, config.patches = stages, PatchScheduleConfig(size=8)
+    with pytest.raises(UserError, match="patches of 8 pixels cannot be shown where a neural renderer"):
+        config.validate_shown_sides()
+    config.pipeline.model.field = "tri-plane"
+    config.validate_shown_sides()

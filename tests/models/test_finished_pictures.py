@@ -107,6 +107,23 @@ def test_a_wide_camera_sees_coarser_rather_than_without_end(model: GanModel) -> 
     assert rows == 8 * RAY_SIDE
 
 
+def test_few_rays_at_once_make_the_same_picture(model: GanModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = model.pose_prior.cameras(viewpoint(model).poses, RESOLUTION)[0:1]
+    camera.width = camera.width * 2
+    camera.cx = camera.cx * 2.0
+    whole = model.get_outputs_for_camera(camera)["rgb"]
+    asked, render = [], Generator.render
+
+    def counted(generator: Generator, styles: Any, rays: Any, **settings: Any) -> Any:
+        asked.append(rays.shape[1])
+        return render(generator, styles, rays, **settings)
+
+    monkeypatch.setattr(Generator, "render", counted)
+    monkeypatch.setattr(model.config, "eval_num_rays_per_chunk", 9)
+    assert_close(model.get_outputs_for_camera(camera)["rgb"], whole)
+    assert max(asked) == 9
+
+
 def test_sides_that_are_not_doubled_rays_are_refused() -> None:
     with pytest.raises(UserError, match="cannot make 24 pixels of 8 rays"):
         Painter(FEATURES, 8, 24)
@@ -122,3 +139,10 @@ def test_sides_that_are_not_doubled_rays_are_refused() -> None:
 def test_features_without_a_renderer_are_refused() -> None:
     with pytest.raises(UserError, match="gives 5 features and the neural renderer takes none"):
         Generator(FeatureBall(1.0), SurfaceWindowSamplerConfig().setup(), "black")
+
+
+def test_a_renderer_whose_codes_the_field_does_not_pass_on_is_refused() -> None:
+    painter = Painter(FEATURES, 8, 32)
+    painter.style_layers = ("16x16 first",)
+    with pytest.raises(UserError, match="wants codes for its layers, which FeatureBall does not pass on"):
+        Generator(FeatureBall(1.0), SurfaceWindowSamplerConfig().setup(), "black", painter)

@@ -88,8 +88,51 @@ def test_the_generators_loss_has_the_penalty_at_its_steps_alone(pipeline, make_p
     assert "g_path" not in plain.generator_losses(plan_of(measure_paths=True), real, fakes)
 
 
-def test_the_running_mean_travels_with_the_weights(pipeline) -> None:
-    assert "path_length.running_mean" in pipeline.state_dict()
+def test_learned_cameras_take_no_part_in_the_penalty(make_pipeline) -> None:
+    """Reads of the volume have no second derivative with respect to where the rays go."""
+    pipeline = make_pipeline("volumegan-tiny", **{PATHS: 2.0, "pipeline.model.camera_law": "learned"})
+    pipeline.release_cameras(1.0)
+    generator = pipeline.model.generator
+    _, fakes = real_and_fakes(pipeline)
+    assert fakes.rays.directions.requires_grad
+    path_length_penalty(generator, fakes, pipeline.path_length).backward()
+    assert not gradients(generator.camera_generator)
+    assert any(bool(gradient.any()) for gradient in gradients(generator.field.volume))
+
+
+def test_a_batch_in_parts_moves_the_running_mean_as_far_as_in_one(pipeline) -> None:
+    regulariser = pipeline.path_length
+
+    def moved(parts: int) -> float:
+        regulariser.running_mean.zero_()
+        plan = plan_of(measure_paths=True, batch_split=parts)
+        for part in plan.parts():
+            draw = pipeline.draw(BATCH, RESOLUTION, randomness())[part]
+            pipeline.generator_losses(
+                plan, draw.latents.new_zeros(len(draw), 3, 16, 16), pipeline.render(draw, randomness())
+            )
+        return float(regulariser.running_mean)
+
+    assert moved(2) == pytest.approx(moved(1), rel=0.5)
+
+
+def test_parts_of_a_batch_have_noise_of_their_own(pipeline) -> None:
+    draw = pipeline.draw(BATCH, RESOLUTION, randomness())
+    assert draw[0:2].noise_seed == draw.noise_seed != draw[2:4].noise_seed
+
+
+def test_the_running_mean_travels_with_the_weights(pipeline, make_pipeline) -> None:
+    pipeline.path_length.running_mean.fill_(0.25)
+    state = pipeline.state_dict()
+    same = make_pipeline("volumegan-tiny", **{MIXING: 0.9, PATHS: 2.0})
+    same.load_pipeline(state, 3)
+    assert float(same.path_length.running_mean) == 0.25
+    # The penalty may be switched off in mid-run, and on again.
+    without = make_pipeline("volumegan-tiny", **{PATHS: 0.0})
+    without.load_pipeline(state, 3)
+    same.path_length.running_mean.zero_()
+    same.load_pipeline(without.state_dict(), 3)
+    assert float(same.path_length.running_mean) == 0.0
 
 
 def test_impossible_settings_are_refused() -> None:
