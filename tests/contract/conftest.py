@@ -33,7 +33,7 @@ FORM_OF: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gof-gan-tiny-hash": ("gof-gan-tiny", {"pipeline.model.field": "hash"}),
     "pi-gan-tiny-as-gof": ("pi-gan-tiny", {"pipeline.model.geometry": "occupancy"}),
-    "volumegan-tiny-as-gof": ("volumegan-tiny", {"pipeline.model.geometry": "occupancy"}),
+    "volumegan-tiny-as-density": ("volumegan-tiny", {"pipeline.model.geometry": "density"}),
     "gof-gan-tiny-learned-cameras": (
         "gof-gan-tiny",
         {"pipeline.model.camera_law": "learned", "pipeline.model.camera_generator.learn_fov": True},
