@@ -78,8 +78,10 @@ def tiny_presets() -> Dict[str, Dict[str, Any]]:
         start_radius: float,
         num_objects: int = 1,
         background: str = "black",
+        built_in: str = "scenes",
     ) -> Dict[str, Any]:
         return {
+            "pipeline.datamanager.built_in": built_in,
             "pipeline.model.pose_prior": prior,
             "pipeline.model.composite.num_objects": num_objects,
             "pipeline.model.composite.placement": places,
@@ -96,6 +98,7 @@ def tiny_presets() -> Dict[str, Dict[str, Any]]:
             0.1,
             1,
             "white",
+            "toy-cars",
         ),
     }
 

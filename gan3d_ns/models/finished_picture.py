@@ -42,6 +42,7 @@ def finished_picture(
     shown: ShownObject,
     camera: Cameras,
     prior: PosePriorConfig,
+    bounds: PosePriorConfig,
     obb_box: Optional[OrientedBox] = None,
     rays_at_once: int = 8192,
 ) -> Optional[Float[Tensor, "height width 3"]]:
@@ -50,7 +51,8 @@ def finished_picture(
     Args:
         shown: the object.
         camera: one camera, of any size, place and lens.
-        prior: the training cameras.
+        prior: the training cameras, as far as one knows them: they say how large features are.
+        bounds: a prior whose near and far hold all that cameras can see.
         obb_box: what lies outside of it is not seen.
         rays_at_once: bounds the memory.
     """
@@ -71,7 +73,7 @@ def finished_picture(
         camera_type=camera.camera_type.reshape(1, 1),
     )
     bundle = small.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box).flatten()
-    rays, valid = with_near_and_far(prior, bundle)
+    rays, valid = with_near_and_far(bounds, bundle)
     parts = []
     for start in range(0, rows * columns, rays_at_once):
         output = generator.render(shown.styles, rays[start : start + rays_at_once].reshape((1, -1)))

@@ -52,7 +52,7 @@ from gan3d_ns.models.finished_picture import finished_picture
 from gan3d_ns.models.generator import Generator
 from gan3d_ns.models.latent_codes import latent_of_seed, layer_codes, saved_codes, selected_styles
 from gan3d_ns.models.named_outputs import COLOUR_OUTPUTS, OUTPUT_NAMES, named_outputs
-from gan3d_ns.models.ray_bounds import seen_radius, with_near_and_far
+from gan3d_ns.models.ray_bounds import reached, seen_radius, with_near_and_far
 from gan3d_ns.models.scene_panel import scene_controls
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome, Home
@@ -169,6 +169,8 @@ class GanModel(Model):
         problem = framing_problem(config.pose_prior, self.generator.field.expected_half_sides)
         if problem is not None:
             CONSOLE.print(f"[bold yellow]Warning: {problem}", soft_wrap=True)
+        self.bounds = reached(config.pose_prior, self.generator.camera_generator)
+        """The prior whose near and far hold all that cameras can see."""
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.generator_ema.background = config.eval_background or config.background
         self.field = PseudoDistanceField(self)
@@ -357,13 +359,13 @@ class GanModel(Model):
     @property
     def seen_radius(self) -> float:
         """See :func:`~gan3d_ns.models.ray_bounds.seen_radius`."""
-        return seen_radius(self.config.pose_prior)
+        return seen_radius(self.bounds)
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Outputs of the current object along flat rays: see ``OUTPUT_NAMES``; normals are n / 2 + 1/2."""
         if not self._in_frame:
             self.shown_object().num_rays += len(ray_bundle)
-        rays, valid = with_near_and_far(self.config.pose_prior, ray_bundle.flatten())
+        rays, valid = with_near_and_far(self.bounds, ray_bundle.flatten())
         assert rays.fars is not None
         if valid.all():
             return {name: value[0] for name, value in self.named_outputs(rays.reshape((1, -1))).items()}
@@ -382,7 +384,7 @@ class GanModel(Model):
         # Asked once: a hand on the controls must not change the object in mid-picture.
         shown, config = self.shown_object(), self.config
         grid = self.viewing_grid(shown)
-        return named_outputs(shown, rays, config.pose_prior, grid, config.surface_only, self.level)
+        return named_outputs(shown, rays, self.bounds, grid, config.surface_only, self.level)
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> Dict[str, Tensor]:
@@ -403,7 +405,9 @@ class GanModel(Model):
             outputs = parent(camera, obb_box)
             if "rgb" in wanted_outputs(OUTPUT_NAMES):
                 chunk = self.config.eval_num_rays_per_chunk
-                finished = finished_picture(self.shown_object(), camera, self.config.pose_prior, obb_box, chunk)
+                finished = finished_picture(
+                    self.shown_object(), camera, self.pose_prior.config, self.bounds, obb_box, chunk
+                )
                 outputs["rgb"] = outputs["rgb"] if finished is None else finished
             if viewer_of_this_thread() is not None and "depth" not in wanted_outputs(OUTPUT_NAMES):
                 outputs["depth"] = open_background(outputs["depth"], outputs["accumulation"])

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
+from gan3d_ns.cameras.camera_generator import CameraGenerator
 from gan3d_ns.cameras.pose_prior import PosePriorConfig
 
 SMALLEST_NEAR = 1e-3
 SMALLEST_INTERVAL = 1e-4
+
+
+def reached(prior: PosePriorConfig, cameras: CameraGenerator | None) -> PosePriorConfig:
+    """The prior, or one as wide and as distant as learned cameras can become; both look at the same space."""
+    if cameras is None:
+        return prior
+    fov = cameras.ranges.fov_deg if cameras.moves["fov"] else None
+    radius = cameras.ranges.radius if cameras.moves["radius"] else None
+    further = 0.0 if radius is None else max(0.0, radius.centre + radius.half - prior.largest_radius)
+    return replace(
+        prior,
+        fov_deg=prior.fov_deg if fov is None else max(prior.fov_deg, fov.centre + fov.half),
+        radius=prior.radius + further,
+        near=prior.near + further,
+        far=prior.far + further,
+    )
 
 
 def seen_radius(prior: PosePriorConfig) -> float:

@@ -237,3 +237,22 @@ def test_configs_from_before_the_shared_start_shape_are_read() -> None:
     assert read.seed == 7
     assert read.start_shape == StartShapeConfig(backdrop=-0.5, box_half_sides=(0.2, 0.2, 0.1))
     assert read.hash_grid == GanModelConfig().hash_grid
+
+
+def test_rays_reach_all_that_learned_cameras_can_see() -> None:
+    from dataclasses import replace
+
+    from gan3d_ns.cameras.camera_generator import CameraGeneratorConfig
+    from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
+    from gan3d_ns.models.ray_bounds import reached, seen_radius, shell
+
+    prior = POSE_PRIOR_PRESETS["procedural"]
+    still = CameraGeneratorConfig().setup(prior=prior)
+    assert reached(prior, None) == reached(prior, still) == prior
+    moving = CameraGeneratorConfig(learn_fov=True, learn_radius=True, fov_range_deg=8.0, radius_range=0.3)
+    bounds = reached(prior, moving.setup(prior=prior))
+    widest = replace(prior, fov_deg=prior.fov_deg + 8.0, radius=1.3, near=prior.near + 0.3, far=prior.far + 0.3)
+    assert seen_radius(bounds) == pytest.approx(seen_radius(widest))
+    place = torch.tensor([0.0, 0.0, 1.0])
+    for found, expected in zip(shell(bounds, place), shell(prior, place), strict=True):
+        torch.testing.assert_close(found, expected)
