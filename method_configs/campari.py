@@ -33,6 +33,7 @@ def decomposed_presets() -> Dict[str, Dict[str, Any]]:
     presets = collection_presets(WindowScheduleConfig())
     for preset in presets.values():
         photographs = preset["pipeline.model.background"] == "black"
+        del preset["geometry_release_steps"]  # each size has its own
         preset.update(
             {
                 "pipeline.model.decomposed.background_field": photographs,
