@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,13 @@ def contract_config(run: str, folder: Path) -> Any:
         set_path(config, path, value)
     model = config.pipeline.model
     if model.field in ("nerf", "feature-volume", "decomposed"):
-        # Sharp enough for a published density to be a ball, and as large as the space that the cameras see.
+        # Sharp enough for a published density to be a ball, and as large as the space and the frame of the cameras.
         model.start_shape.sphere_prior_gain = 40.0 if model.density.unit_length < 1.0 else 600.0
-        model.volume_sampler.num_coarse_samples = 16  # there are no fine ones, and the ball's rim wants some
-        model.start_shape.box_half_sides = (model.pose_prior.far - model.pose_prior.radius,) * 3
+        prior = model.pose_prior
+        # There are no fine ones, and the ball's rim wants some.
+        model.volume_sampler.num_coarse_samples = max(16, round(48 * (prior.far - prior.near)))
+        frame = prior.radius * math.tan(math.radians(prior.fov_deg) / 2.0)
+        model.start_shape.box_half_sides = (min(prior.far - prior.radius, frame),) * 3
     if model.field == "composite":
         # Balls in the middle, as large as the frame: sharp, sampled densely enough, and shown without their background.
         model.show_background = False

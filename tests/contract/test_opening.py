@@ -68,8 +68,8 @@ def test_outputs_are_what_viewer_and_render_expect(pipeline: Any) -> None:
         assert torch.isfinite(picture).all(), name
         if name != "depth":
             assert picture.min() >= 0.0 and picture.max() <= 1.0, name
-    prior = pipeline.model.config.pose_prior
-    assert outputs["depth"].min() >= prior.near - 1e-4
+    prior = pipeline.model.bounds
+    assert outputs["depth"].min() >= pipeline.model.config.pose_prior.near - 1e-4
     assert outputs["depth"].max() <= prior.farthest + 1e-4
 
 

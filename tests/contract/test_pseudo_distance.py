@@ -9,6 +9,8 @@ import torch
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
+LARGEST_BALL = 0.25
+"""World units that all balls of these runs keep within."""
 NEAR_SURFACE = 0.004
 """World units; a thirtieth of the box."""
 
@@ -66,7 +68,7 @@ def brute_force_distances(pipeline: Any, points: Tensor, directions: Tensor) -> 
 def near_surface(pipeline: Any) -> tuple[Tensor, Tensor]:
     """Points of the box near the surface, and their distances from it along the logit's gradient, by brute force."""
     model, generator = pipeline.model, torch.Generator().manual_seed(0)
-    low, high = pipeline.datamanager.train_dataset.scene_box.aabb
+    low, high = pipeline.datamanager.train_dataset.scene_box.aabb.clamp(-LARGEST_BALL, LARGEST_BALL)
     points = low + (high - low) * torch.rand(2000, 3, generator=generator)
     gradient = model.shown_generator.field.logit_gradient(points[None], model.current_styles())[0].detach()
     distances = brute_force_distances(pipeline, points, torch.nn.functional.normalize(gradient, dim=-1))
