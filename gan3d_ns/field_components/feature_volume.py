@@ -86,7 +86,8 @@ def sample_volume(
     Differentiable twice with respect to the volume, as penalties of the generator's gradient want it; with respect to
     the coordinates once. Never in half precision, whose steps are large parts of a voxel.
     """
-    volume, grid = volume.float(), coordinates[:, :, None, None].float()
+    exact = torch.promote_types(volume.dtype, torch.float32)
+    volume, grid = volume.to(exact), coordinates[:, :, None, None].to(exact)
     if coordinates.requires_grad and torch.is_grad_enabled():
         read = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=True)
     else:

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from gan3d_ns.errors import UserError
 
 
-def no_neural_renderer(config: "NeuralRendererConfig", **_: Any) -> None:
-    """The pictures are what the rays show."""
-
-
 @dataclass
 class NeuralRendererConfig(InstantiateConfig):
     """The network that finishes the pictures; this one stands for none."""
 
-    _target: Type = field(default_factory=lambda: no_neural_renderer)  # pyright: ignore
+    _target: Type = field(default_factory=lambda: type(None))
     """target class to instantiate"""
+
+    def setup(self, **kwargs: Any) -> Any:
+        """The network; None where pictures are what the rays show."""
+        return None if self._target is type(None) else super().setup(**kwargs)
 
     @property
     def style_layers(self) -> "tuple[str, ...]":

@@ -78,8 +78,9 @@ def contract_config(run: str, folder: Path) -> Any:
         # Balls in the middle, as large as the frame: sharp, sampled densely enough, and shown without their background.
         model.show_background = False
         middle = {"lowest_translation": (0.0, 0.0, 0.0), "highest_translation": (0.0, 0.0, 0.0)}
+        still = {"rotation_turns": (0.0, 0.0)}
         sides = {"smallest_scale": (0.3, 0.3, 0.3), "largest_scale": (0.3, 0.3, 0.3)}
-        model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides)
+        model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides, **still)
         model.composite.start_gain, model.composite.background_start_radius = 300.0, 0.1
         model.pose_prior = dataclasses.replace(model.pose_prior, near=0.88, far=1.12)
         model.volume_sampler.num_coarse_samples = 16

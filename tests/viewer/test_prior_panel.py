@@ -184,7 +184,7 @@ def test_a_prior_that_learns_is_shown_as_it_is(client: Client, opened: OpenedVie
     client.receive(0.5)
     assert texts(client) == before
     with monkeypatch.context() as patch:
-        patch.setattr(opened.model, "pose_prior", Learnt(opened.model.config.pose_prior))
+        patch.setattr(opened.model.cameras, "drawn", Learnt(opened.model.config.pose_prior))
         panel.refresh()
         until(client, lambda: texts(client) != before, "another histogram")
         until(client, lambda: abs(yaws_deg(client).mean() - 45.0) < 15.0, "cameras follow")
