@@ -29,6 +29,8 @@ SHARPER = 10.0
 NUM_SAMPLES = 24
 """On a ray; with the few of a shrunk run pictures miss what they only graze, which the mesh has."""
 
+COLOUR_ERROR, FINISHED_COLOUR_ERROR = 0.05, 0.065
+"""Mean over the common silhouette, in [0, 1]; finished pictures mix object and background at its rim."""
 FINER = 4
 """The rays of a shrunk run's neural renderer are so few that its pictures blur the object into the background."""
 
@@ -65,7 +67,8 @@ def test_a_rendered_mesh_looks_like_the_generator(model: Any, tmp_path: Path, te
     assert np.isfinite(read.vertices).all() and len(read.faces) > 100
     found = agreement(read, model, num_poses=3, resolution=40)
     assert found.overlap > 0.9
-    assert found.colour_error < 0.05
+    finished = model.generator_ema.neural_renderer is not None
+    assert found.colour_error < (FINISHED_COLOUR_ERROR if finished else COLOUR_ERROR)
 
 
 def test_the_command_writes_every_format(trained: TrainedRun, tmp_path: Path) -> None:
