@@ -13,16 +13,20 @@ from torch import Tensor, nn
 from gan3d_ns.errors import UserError
 
 
+class NoNeuralRenderer:
+    """Pictures are what the rays show."""
+
+
 @dataclass
 class NeuralRendererConfig(InstantiateConfig):
     """The network that finishes the pictures; this one stands for none."""
 
-    _target: Type = field(default_factory=lambda: type(None))
+    _target: Type = field(default_factory=lambda: NoNeuralRenderer)
     """target class to instantiate"""
 
     def setup(self, **kwargs: Any) -> Any:
         """The network; None where pictures are what the rays show."""
-        return None if self._target is type(None) else super().setup(**kwargs)
+        return None if self._target is NoNeuralRenderer else super().setup(**kwargs)
 
     @property
     def style_layers(self) -> "tuple[str, ...]":

@@ -69,7 +69,7 @@ def near_surface(pipeline: Any) -> tuple[Tensor, Tensor]:
     """Points of the box near the surface, and their distances from it along the logit's gradient, by brute force."""
     model, generator = pipeline.model, torch.Generator().manual_seed(0)
     low, high = pipeline.datamanager.train_dataset.scene_box.aabb.clamp(-LARGEST_BALL, LARGEST_BALL)
-    points = low + (high - low) * torch.rand(2000, 3, generator=generator)
+    points = low + (high - low) * torch.rand(3000, 3, generator=generator)
     gradient = model.shown_generator.field.logit_gradient(points[None], model.current_styles())[0].detach()
     distances = brute_force_distances(pipeline, points, torch.nn.functional.normalize(gradient, dim=-1))
     near = distances < NEAR_SURFACE
