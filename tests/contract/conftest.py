@@ -77,12 +77,9 @@ def contract_config(run: str, folder: Path) -> Any:
     if model.field == "composite":
         # Balls in the middle, as large as the frame: sharp, sampled densely enough, and shown without their background.
         model.show_background = False
-        # Random networks make something of the view that no mesh can show.
-        model.composite.objects.direction_octaves = model.composite.background.direction_octaves = 0
         middle = {"lowest_translation": (0.0, 0.0, 0.0), "highest_translation": (0.0, 0.0, 0.0)}
-        still = {"rotation_turns": (0.0, 0.0)}
         sides = {"smallest_scale": (0.3, 0.3, 0.3), "largest_scale": (0.3, 0.3, 0.3)}
-        model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides, **still)
+        model.composite.placement = dataclasses.replace(model.composite.placement, **middle, **sides)
         model.composite.start_gain, model.composite.background_start_radius = 300.0, 0.1
         model.pose_prior = dataclasses.replace(model.pose_prior, near=0.88, far=1.12)
         model.volume_sampler.num_coarse_samples = 16

