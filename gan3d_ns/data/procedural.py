@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
@@ -24,7 +23,7 @@ from gan3d_ns.data.procedural_rendering import (
     render_depth,
     seen_normals,
 )
-from gan3d_ns.data.true_cameras import TrueCameras, draw_cameras, read_cameras
+from gan3d_ns.data.true_cameras import PictureTruth, draw_cameras, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 
@@ -79,7 +78,7 @@ def procedural_collection_folder(
         ) from error
 
 
-class ProceduralTruth:
+class ProceduralTruth(PictureTruth):
     """What is true of each picture of a procedural collection.
 
     Args:
@@ -89,19 +88,10 @@ class ProceduralTruth:
         UserError: where the folder is no procedural collection.
     """
 
-    poses: Float[Tensor, "image 2"]
-    """(pitch, yaw) in radians."""
-    seeds: list[int]
-    """One car's seed for each picture."""
-    resolution: int
-    """Side of the pictures in pixels."""
-    num_objects: int
-    """One car for each picture."""
-
     def __init__(self, folder: Path) -> None:
         try:
             with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
-                self.cameras: TrueCameras = read_cameras(truth, "procedural")
+                self.cameras = read_cameras(truth, "procedural")
                 self.seeds = [int(seed) for seed in truth["seeds"]]
                 self.resolution = int(truth["resolution"])
                 version = int(truth["version"])
@@ -116,27 +106,6 @@ class ProceduralTruth:
                 "make the collection again."
             )
         self.folder = folder
-        self.num_objects = len(self.seeds)
-        self.prior, self.poses = self.cameras.prior, self.cameras.poses
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def object_of(self, index: int) -> int:
-        """Picture and car have the same number."""
-        return index
-
-    def index_of(self, picture: Path) -> int:
-        """Number of a picture of this folder."""
-        return int(picture.stem)
-
-    def pose(self, index: int) -> Float[Tensor, "2"]:
-        """True (pitch, yaw) in radians."""
-        return self.poses[index]
-
-    def camera(self, index: int, resolution: int | None = None) -> Cameras:
-        """True camera, as nerfstudio Cameras of shape (1,)."""
-        return self.cameras.camera(index, resolution or self.resolution)
 
     def scene(self, index: int) -> Car:
         """The car itself: `sdf(points)` and `colour(points)` in world units."""

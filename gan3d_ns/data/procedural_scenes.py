@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
@@ -28,7 +27,7 @@ from gan3d_ns.data.procedural_scene_rendering import (
     see_scene,
 )
 from gan3d_ns.data.procedural_scene_sampling import FEWEST, LARGEST_NUMBER, MOST, REACH, SIZES, sample_scene
-from gan3d_ns.data.true_cameras import TrueCameras, draw_cameras, read_cameras
+from gan3d_ns.data.true_cameras import PictureTruth, draw_cameras, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 
@@ -142,7 +141,7 @@ def write_scene_collection(
     (folder / "about.json").write_text(json.dumps({**about, **cameras.about()}, indent=2) + "\n", encoding="utf-8")
 
 
-class SceneTruth:
+class SceneTruth(PictureTruth):
     """What is true of each picture of a collection of scenes. What other collections call an object is a whole scene.
 
     Args:
@@ -152,23 +151,15 @@ class SceneTruth:
         UserError: where the folder is no such collection.
     """
 
-    poses: Float[Tensor, "image 2"]
-    """(pitch, yaw) in radians."""
-    seeds: list[int]
-    """One scene's seed for each picture."""
     stored_instances: UInt8[np.ndarray, "image row column"]
     """Which object is seen through each pixel's centre, counted from 1; 0: none."""
-    resolution: int
-    """Side of the pictures in pixels."""
-    num_objects: int
-    """One scene for each picture."""
 
     def __init__(self, folder: Path) -> None:
         try:
             with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
                 if str(truth["kind"]) != SCENES_KIND:
                     raise ValueError(f"it holds {truth['kind']}")
-                self.cameras: TrueCameras = read_cameras(truth, SCENES_PRESET)
+                self.cameras = read_cameras(truth, SCENES_PRESET)
                 self.seeds = [int(seed) for seed in truth["seeds"]]
                 self.stored_instances = truth["instances"]
                 self.resolution = int(truth["resolution"])
@@ -184,27 +175,6 @@ class SceneTruth:
                 "make the collection again."
             )
         self.folder = folder
-        self.num_objects = len(self.seeds)
-        self.prior, self.poses = self.cameras.prior, self.cameras.poses
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def object_of(self, index: int) -> int:
-        """Picture and scene have the same number."""
-        return index
-
-    def index_of(self, picture: Path) -> int:
-        """Number of a picture of this folder."""
-        return int(picture.stem)
-
-    def pose(self, index: int) -> Float[Tensor, "2"]:
-        """True (pitch, yaw) in radians."""
-        return self.poses[index]
-
-    def camera(self, index: int, resolution: int | None = None) -> Cameras:
-        """True camera, as nerfstudio Cameras of shape (1,)."""
-        return self.cameras.camera(index, resolution or self.resolution)
 
     def objects(self, index: int) -> tuple[Primitive, ...]:
         """The objects of a scene: what each is, and where it stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,51 @@ class TrueCameras:
         names = [name for name, preset in POSE_PRIOR_PRESETS.items() if law_numbers(preset) == numbers]
         # The built-in collections' own names come last among the presets.
         return {"pose_prior": names[-1] if names else None, "cameras": numbers}
+
+
+class PictureTruth:
+    """What collections have in common whose every picture shows an object, or a scene, of its own."""
+
+    folder: Path
+    cameras: TrueCameras
+    seeds: list[int]
+    """One object's seed for each picture."""
+    resolution: int
+    """Side of the pictures in pixels."""
+
+    @property
+    def prior(self) -> PosePrior:
+        """The law of the cameras."""
+        return self.cameras.prior
+
+    @property
+    def poses(self) -> Float[Tensor, "image 2"]:
+        """(pitch, yaw) in radians."""
+        return self.cameras.poses
+
+    @property
+    def num_objects(self) -> int:
+        """One for each picture."""
+        return len(self.seeds)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def object_of(self, index: int) -> int:
+        """Picture and object have the same number."""
+        return index
+
+    def index_of(self, picture: Path) -> int:
+        """Number of a picture of this folder."""
+        return int(picture.stem)
+
+    def pose(self, index: int) -> Float[Tensor, "2"]:
+        """True (pitch, yaw) in radians."""
+        return self.poses[index]
+
+    def camera(self, index: int, resolution: int | None = None) -> Cameras:
+        """True camera, as nerfstudio Cameras of shape (1,)."""
+        return self.cameras.camera(index, resolution or self.resolution)
 
 
 def draw_cameras(law: PosePriorConfig, num_images: int, seed: int, reach: float) -> TrueCameras:

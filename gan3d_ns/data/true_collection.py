@@ -41,9 +41,16 @@ class TrueCollection(Protocol):
     """A folder of pictures with what they show. Picture i shows object `object_of(i)` from pose `pose(i)`."""
 
     folder: Path
-    prior: PosePrior
-    """Where the cameras stand."""
-    num_objects: int
+
+    @property
+    def prior(self) -> PosePrior:
+        """Where the cameras stand."""
+        ...
+
+    @property
+    def num_objects(self) -> int:
+        """Number of objects."""
+        ...
 
     def __len__(self) -> int:
         """Number of pictures."""
