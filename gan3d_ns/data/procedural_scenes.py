@@ -27,7 +27,7 @@ from gan3d_ns.data.procedural_scene_rendering import (
     see_scene,
 )
 from gan3d_ns.data.procedural_scene_sampling import FEWEST, LARGEST_NUMBER, MOST, REACH, SIZES, sample_scene
-from gan3d_ns.data.true_cameras import PictureTruth, draw_cameras, read_cameras
+from gan3d_ns.data.true_cameras import PictureTruth, TrueCameras, draw_cameras, read_cameras
 from gan3d_ns.data.true_collection import TRUTH_FILE, TrueMesh, TrueView
 from gan3d_ns.errors import UserError
 

@@ -1,0 +1,1 @@
+"""What this package survives: the commands behind docs/RELIABILITY.md."""
