@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +25,13 @@ from gan3d_ns.engine.checkpoint_files import (
     save_atomically,
 )
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
+from gan3d_ns.engine.failures import diverged, is_out_of_memory, loss_symptom, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
+from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
@@ -42,8 +43,6 @@ from gan3d_ns.pipelines.step import Pictures, StepPlan
 
 SMALLEST_LOSS_SCALE = 1.0
 """GOF's release keeps the loss scale of half precision from falling below this."""
-EXPLODED = 1e5
-"""A loss beyond this never comes back."""
 PANEL_YAWS = 5
 FIRST_PANEL = 100
 """Steps after the start that the first panel waits: so soon one sees whether things go well."""
@@ -95,6 +94,7 @@ class GanTrainer(Trainer):
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
+        self.stopping = StopRequest(lambda: self.world_size == 1 or self.training_state != "training")
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -114,23 +114,31 @@ class GanTrainer(Trainer):
                 self.best.prepare(self.pipeline)
 
     def train(self) -> None:
-        with self.closing_the_viewer_on_errors():
+        with self.closing_the_viewer_on_errors(), self.stopping:
             try:
                 super().train()
             except KeyboardInterrupt:
                 self.stop_early()
 
     def stop_early(self) -> None:
-        """After Ctrl-C: saves what was learnt and says how to go on.
+        """After Ctrl-C or SIGTERM: saves what was learnt and says how to go on.
 
-        The weights may be one phase past the step that is written; resuming repeats that phase.
+        Where a long step was cut short the weights may be one phase past the step that is written; resuming repeats
+        that phase.
         """
-        if self.training_state != "completed" and self.last_completed >= self._start_step:
-            self.step = self.last_completed
-            self.save_checkpoint(self.step)
+        self.stopping.ending()
+        if self.save_last_completed():
             CONSOLE.print(f"Stopped after step {self.step}.")
             self.print_next_steps()
         self.shutdown()
+
+    def save_last_completed(self) -> bool:
+        """Saves the newest whole step of a training that ends early; returns whether there was one."""
+        if self.training_state == "completed" or self.last_completed < self._start_step:
+            return False
+        self.step = self.last_completed
+        self.save_checkpoint(self.step)
+        return True
 
     @contextmanager
     def closing_the_viewer_on_errors(self) -> Iterator[None]:
@@ -181,12 +189,32 @@ class GanTrainer(Trainer):
                     group["lr"] = rate
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One step, its time counted; returns the summed loss, all terms, and measures."""
-        with self.cost.counting():
-            return self.both_phases(step)
+        """One step, its time counted; returns the summed loss, all terms, and measures.
 
-    def both_phases(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
+        Raises:
+            KeyboardInterrupt: the end was asked for meanwhile; the step is done.
+            UserError: the training has diverged, or the memory is too small.
+        """
+        try:
+            with self.cost.counting(), self.stopping.whole_step():
+                terms, measures = self.both_phases(step)
+                self.last_completed = step
+            if self.stopping.by is not None:
+                raise KeyboardInterrupt
+            with self.cost.counting():
+                self.health.after_step(step, {**terms, **measures})
+                self.after_step(step)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.save_last_completed()
+            stage = stage_at(self.config.curriculum, step)
+            number = self.config.curriculum.index(stage)
+            raise out_of_memory(error, step, number, stage, self.checkpoint_dir) from error
+        return torch.stack(list(terms.values())).sum(), terms, measures
+
+    def both_phases(self, step: int) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+        """One discriminator phase and one generator phase; returns all terms, and measures."""
         pipeline, plan = self.pipeline, self.plan(step)
         pipeline.set_window(plan.window_half_width)
         pipeline.set_density_noise(plan.density_noise)
@@ -227,7 +255,8 @@ class GanTrainer(Trainer):
             for name, term in terms.items():
                 generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
         groups = [name for name in ("generator", "mapping") if name in self.optimizers.optimizers]
-        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
+        with self.stopping.changing():
+            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
 
         scale = self.grad_scaler.get_scale()
         self.grad_scaler.update()
@@ -236,7 +265,8 @@ class GanTrainer(Trainer):
         if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
         decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
-        update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
+        with self.stopping.changing():
+            update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
         pipeline.model.update_to_step(step)
         pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
 
@@ -248,11 +278,8 @@ class GanTrainer(Trainer):
             "resolution": torch.tensor(float(plan.resolution)),
             **pipeline.score_measures,
         }
-        self.last_completed = step
         pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
-        self.health.after_step(step, {**terms, **measures})
-        self.after_step(step)
-        return torch.stack(list(terms.values())).sum(), terms, measures
+        return terms, measures
 
     def autocast(self) -> torch.autocast:
         """Mixed precision where it is on.
@@ -269,7 +296,8 @@ class GanTrainer(Trainer):
     def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
         """Backward through the sum of the terms and a step of the groups' optimizers."""
         self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
+        with self.stopping.changing():
+            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
 
     def checked_sum(self, terms: Dict[str, Tensor], step: int) -> Tensor:
         """Sum of the terms.
@@ -277,21 +305,10 @@ class GanTrainer(Trainer):
         Raises:
             UserError: it is not finite or has exploded; nothing of this step has reached the weights' checkpoint.
         """
-        total = torch.stack(list(terms.values())).sum()
-        value = float(total.detach())
-        if not math.isfinite(value) or abs(value) > EXPLODED:
-            listing = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
-            raise self.diverged(f"the loss is {value:.3g} at step {step} ({listing})")
-        return total
-
-    def diverged(self, symptom: str) -> UserError:
-        """The end of a training that cannot recover, and where to go on."""
-        kept = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
-        where = f"the last good checkpoint is {kept[-1]}" if kept else "this run had saved no checkpoint yet"
-        return UserError(
-            f"{symptom}, so the training has diverged; {where}. Resume from it or start again with lower learning "
-            "rates or a larger --pipeline.loss.r1-weight."
-        )
+        symptom = loss_symptom(terms, step)
+        if symptom is not None:
+            raise diverged(symptom[0], self.checkpoint_dir, symptom[1])
+        return torch.stack(list(terms.values())).sum()
 
     @check_main_thread
     def after_step(self, step: int) -> None:
@@ -400,7 +417,8 @@ class GanTrainer(Trainer):
         """
         spoilt = [name for name, entry in self.pipeline.named_parameters() if not bool(entry.isfinite().all())]
         if spoilt:
-            raise self.diverged(f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})")
+            symptom = f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})"
+            raise diverged(symptom, self.checkpoint_dir)
         self.update_truncation_centre()
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
         return {**state, "started_at": self.started_at, "cost": vars(self.cost).copy(), "scores": self.best.state()}
