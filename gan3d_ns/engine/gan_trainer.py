@@ -404,6 +404,7 @@ class GanTrainer(Trainer):
         if state["scalers"]:  # empty where the run was trained without mixed precision
             self.grad_scaler.load_state_dict(state["scalers"])
         self.started_at = state.get("started_at", 0)
+        self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
         self.cost = TrainingCost(**state.get("cost", {}))
         self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
@@ -421,7 +422,13 @@ class GanTrainer(Trainer):
             raise diverged(symptom, self.checkpoint_dir)
         self.update_truncation_centre()
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
-        return {**state, "started_at": self.started_at, "cost": vars(self.cost).copy(), "scores": self.best.state()}
+        return {
+            **state,
+            "started_at": self.started_at,
+            "reseeds_left": self.reseeds_left,
+            "cost": vars(self.cost).copy(),
+            "scores": self.best.state(),
+        }
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
