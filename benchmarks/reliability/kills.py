@@ -1,6 +1,7 @@
 """`python -m benchmarks.reliability kills`: a training that is killed again and again ends as one that never was."""
 
 import copy
+import functools
 import json
 import os
 import random
@@ -108,8 +109,8 @@ class Kills:
             if moment == "at random":
                 time.sleep(randomness.uniform(0.0, 2.0 * startup))
             else:
-                run, wanted = config.get_base_dir(), done + randomness.randint(0, MOST_STEPS)
-                wait_for(lambda run=run, wanted=wanted: being_written(run, wanted), process, log)
+                wanted = done + randomness.randint(0, MOST_STEPS)
+                wait_for(functools.partial(being_written, config.get_base_dir(), done, wanted), process, log)
             if os.waitpid(process, os.WNOHANG)[0]:
                 raise UserError(
                     f"the training of {self.steps} steps ended after {len(kills)} kills; give more --steps: {tail(log)}"
@@ -189,11 +190,11 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.partition("-")[2])
 
 
-def being_written(run: Path, after: int) -> bool:
-    """Whether a checkpoint is being written, of a step after this one."""
+def being_written(run: Path, done: int, wanted: int) -> bool:
+    """Whether a checkpoint is being written by a process that began after one step and has saved another."""
     if not (run / "checkpoint.partial").exists():
         return False
-    return max(map(step_of, run.glob("nerfstudio_models/step-*.ckpt")), default=after - 1) >= after
+    return max(map(step_of, run.glob("nerfstudio_models/step-*.ckpt")), default=done) >= wanted
 
 
 def wait_for(condition: Callable[[], bool], process: int, log: Path) -> None:

@@ -1,11 +1,10 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Tuple
+from typing import Any, Dict, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
@@ -17,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
@@ -24,13 +24,12 @@ from gan3d_ns.engine.checkpoint_files import (
     read_checkpoint,
     save_atomically,
 )
-from gan3d_ns.engine.ema import decay_with_warmup, update_ema
-from gan3d_ns.engine.failures import diverged, is_out_of_memory, loss_symptom, out_of_memory
+from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
-from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
+from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
@@ -39,28 +38,11 @@ from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
-from gan3d_ns.pipelines.step import Pictures, StepPlan
+from gan3d_ns.pipelines.step import StepPlan
 
-SMALLEST_LOSS_SCALE = 1.0
-"""GOF's release keeps the loss scale of half precision from falling below this."""
 PANEL_YAWS = 5
 FIRST_PANEL = 100
 """Steps after the start that the first panel waits: so soon one sees whether things go well."""
-
-
-def step_randomness(seed: int, step: int, device: str) -> torch.Generator:
-    """The random numbers of one step: a function of (seed, step), so that nothing has to be saved to resume."""
-    digest = hashlib.blake2b(f"{seed}:{step}:0".encode(), digest_size=4).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
-
-
-def pictures_before(stages: Tuple[CurriculumStage, ...], step: int) -> int:
-    """Real pictures that the steps before ``step`` have consumed."""
-    total = 0
-    for index, stage in enumerate(stages):
-        end = stages[index + 1].start_step if index + 1 < len(stages) else step
-        total += stage.batch_size * max(0, min(end, step) - stage.start_step)
-    return total
 
 
 class GanTrainer(Trainer):
@@ -151,42 +133,7 @@ class GanTrainer(Trainer):
 
     def plan(self, step: int) -> StepPlan:
         """What the schedules say about a step."""
-        config = self.config
-        stage = stage_at(config.curriculum, step)
-        unfaded = stage.resolution == config.curriculum[0].resolution and not config.fade_first_resolution
-        return StepPlan(
-            resolution=stage.resolution,
-            batch_size=stage.batch_size,
-            position=pictures_before(config.curriculum, step),
-            seed=config.machine.seed,
-            window_half_width=config.window.value(step),
-            opacity_weight=config.opacity.value(step),
-            geometry_release=fade_alpha(step, self.started_at, config.geometry_release_steps),
-            top_k_fraction=config.top_k.value(step),
-            fade=1.0
-            if unfaded or config.patches.size is not None
-            else fade_at(config.curriculum, step, config.fade_steps),
-            penalise=step % config.pipeline.loss.penalty_interval == 0,
-            measure_paths=step % config.pipeline.loss.path_length_interval == 0,
-            batch_split=stage.batch_split,
-            patch_size=config.patches.size,
-            smallest_patch=config.patches.value(step),
-            density_noise=config.density_noise.value(step),
-            num_samples=stage.num_samples,
-            camera_release=float(step - self.started_at >= config.camera_release_step),
-        )
-
-    def set_learning_rates(self, step: int) -> None:
-        """Applies the rates of the curriculum's stage where it gives any."""
-        stage = stage_at(self.config.curriculum, step)
-        generator_rate = stage.lr_generator or self.config.optimizers["generator"]["optimizer"].lr
-        rates = {"discriminator": stage.lr_discriminator, "generator": stage.lr_generator}
-        if stage.lr_generator is not None or self.config.mapping_lr_factor != 1.0:
-            rates["mapping"] = generator_rate * self.config.mapping_lr_factor
-        for name, rate in rates.items():
-            if rate is not None and name in self.optimizers.optimizers:
-                for group in self.optimizers.optimizers[name].param_groups:
-                    group["lr"] = rate
+        return plan_of(self.config, step, self.started_at)
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One step, its time counted; returns the summed loss, all terms, and measures.
@@ -197,118 +144,34 @@ class GanTrainer(Trainer):
         """
         try:
             with self.cost.counting(), self.stopping.whole_step():
-                terms, measures = self.both_phases(step)
+                terms, measures = self.adversarial_step(step).run()
                 self.last_completed = step
             if self.stopping.by is not None:
                 raise KeyboardInterrupt
             with self.cost.counting():
                 self.health.after_step(step, {**terms, **measures})
                 self.after_step(step)
+        except Diverged as error:
+            raise diverged(error.symptom, self.checkpoint_dir, error.advice) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self.save_last_completed()
-            stage = stage_at(self.config.curriculum, step)
-            number = self.config.curriculum.index(stage)
-            raise out_of_memory(error, step, number, stage, self.checkpoint_dir) from error
+            raise out_of_memory(error, step, self.config.curriculum, self.checkpoint_dir) from error
         return torch.stack(list(terms.values())).sum(), terms, measures
 
-    def both_phases(self, step: int) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
-        """One discriminator phase and one generator phase; returns all terms, and measures."""
-        pipeline, plan = self.pipeline, self.plan(step)
-        pipeline.set_window(plan.window_half_width)
-        pipeline.set_density_noise(plan.density_noise)
-        pipeline.set_num_samples(plan.num_samples)
-        pipeline.release_geometry(plan.geometry_release)
-        pipeline.release_cameras(plan.camera_release)
-        pipeline.grow_to(plan.resolution, plan.fade)
-        self.set_learning_rates(step)
-        randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
-        real = pipeline.real_batch(plan, randomness)
-        parts = plan.parts()
-        shared, whole = pipeline.config.share_fakes, len(parts) == 1
-
-        self.optimizers.zero_grad_all()
-        with self.autocast():
-            draw = pipeline.draw_batch(plan, randomness)
-            found = pipeline.search_parts(draw, plan, randomness)
-            with torch.set_grad_enabled(shared and whole):
-                rendered = [
-                    pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
-                ]
-            shown = Pictures.of(rendered, draw)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
-        self.descend(discriminator_terms, ["discriminator"], step)
-
-        generator_terms: Dict[str, Tensor] = {}
-        if not shared:
-            with self.autocast():
-                draw = pipeline.draw_batch(plan, randomness)
-                found = pipeline.search_parts(draw, plan, randomness)
-        for index, part in enumerate(parts):
-            with self.autocast():
-                if not (shared and whole):
-                    rendered[index] = pipeline.render(draw[part], randomness, found[index])
-                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
-                terms = pipeline.scaled_to_batch(terms, part, draw, found)
-            self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-            for name, term in terms.items():
-                generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
-        groups = [name for name in ("generator", "mapping") if name in self.optimizers.optimizers]
-        with self.stopping.changing():
-            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
-
-        scale = self.grad_scaler.get_scale()
-        self.grad_scaler.update()
-        if scale <= self.grad_scaler.get_scale():
-            self.optimizers.scheduler_step_all(step)
-        if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
-            self.grad_scaler.update(SMALLEST_LOSS_SCALE)
-        decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
-        with self.stopping.changing():
-            update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
-        pipeline.model.update_to_step(step)
-        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
-
-        terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
-        measures = {
-            "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
-            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
-            "window_half_width": torch.tensor(plan.window_half_width),
-            "resolution": torch.tensor(float(plan.resolution)),
-            **pipeline.score_measures,
-        }
-        pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
-        return terms, measures
-
-    def autocast(self) -> torch.autocast:
-        """Mixed precision where it is on.
-
-        Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
-        """
-        return torch.autocast(
-            device_type=self.device.split(":")[0],
-            dtype=getattr(torch, self.config.half_precision),
-            enabled=self.mixed_precision,
-            cache_enabled=False,
+    def adversarial_step(self, step: int) -> AdversarialStep:
+        """A step with what is trained now: a reseeding replaces the optimizers."""
+        return AdversarialStep(
+            self.config,
+            self.pipeline,
+            self.optimizers,
+            self.grad_scaler,
+            self.mixed_precision,
+            self.stopping,
+            step,
+            self.started_at,
         )
-
-    def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
-        """Backward through the sum of the terms and a step of the groups' optimizers."""
-        self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-        with self.stopping.changing():
-            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
-
-    def checked_sum(self, terms: Dict[str, Tensor], step: int) -> Tensor:
-        """Sum of the terms.
-
-        Raises:
-            UserError: it is not finite or has exploded; nothing of this step has reached the weights' checkpoint.
-        """
-        symptom = loss_symptom(terms, step)
-        if symptom is not None:
-            raise diverged(symptom[0], self.checkpoint_dir, symptom[1])
-        return torch.stack(list(terms.values())).sum()
 
     @check_main_thread
     def after_step(self, step: int) -> None:
