@@ -104,7 +104,8 @@ class AdversarialStep:
             with torch.set_grad_enabled(shared and whole):
                 rendered = [pipeline.render(draw[part], search) for part, search in zip(parts, found, strict=True)]
             shown = Pictures.of(rendered, draw[plan.share])
-            terms = pipeline.discriminator_losses(plan, real, shown)
+            with pipeline.looking_at(plan.beside(None, processes.total)):
+                terms = pipeline.discriminator_losses(plan, real, shown)
             share = len(real) / plan.batch_size
             terms = {name: share * term for name, term in terms.items()}
         discriminator_terms = self.descend(terms, ["discriminator"])
@@ -122,8 +123,9 @@ class AdversarialStep:
                 if index == 0:
                     known = rendered if shared or whole else [entry for entry in found if entry is not None]
                     weights = part_weights(plan, known, draw, processes.total)
-                beside = slice(part.start - plan.share.start, part.stop - plan.share.start)
-                terms = pipeline.generator_losses(plan, real.detach()[beside], rendered[index])
+                counterparts = real.detach()[part.start - plan.share.start : part.stop - plan.share.start]
+                with pipeline.looking_at(plan.beside(index, processes.total)):
+                    terms = pipeline.generator_losses(plan, counterparts, rendered[index])
                 terms = weighted(terms, weights[index])
             self.backward(terms)
             for name, term in terms.items():

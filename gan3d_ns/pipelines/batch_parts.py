@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Dict, Union
+from collections.abc import Sequence
+from typing import Dict, Optional, Union
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from gan3d_ns.discriminators.shared_batch import SharedBatch, Total
+from gan3d_ns.model_components.losses import top_k_indices
 from gan3d_ns.pipelines.path_length import num_measured
 from gan3d_ns.pipelines.step import Draw, Fakes, Found, StepPlan
 
@@ -24,14 +26,12 @@ def num_hits(part: Fakes | Found, draw: Draw) -> Float[Tensor, ""]:
     return hit[:, draw.compared_rays].sum().float()
 
 
-def part_weights(
-    plan: StepPlan, parts: Sequence[Fakes | Found], draw: Draw, total: Callable[[Tensor], Tensor]
-) -> list[Weights]:
+def part_weights(plan: StepPlan, parts: Sequence[Fakes | Found], draw: Draw, total: Total) -> list[Weights]:
     """What each of this process's parts counts for, such that the terms of all parts add up to those of the batch.
 
     Means over pictures count by the part's share of the pictures, the normals' mean by its share of the rays that hit,
     the path lengths' by its share of those that are measured. Where a discriminator compares pictures with each other,
-    or the worst of them are left out, they are those of the same part, as in the authors' release.
+    or the worst of them are left out, they are those of the same part, as in the authors' release, of all processes.
 
     Args:
         plan: of the step.
@@ -48,6 +48,20 @@ def part_weights(
         of_hits = torch.where(everywhere > 0, count / everywhere.clamp(min=1.0), of_pictures)
         weights.append({OTHERS: of_pictures, "g_normal": of_hits, "g_path": num_measured(part) / measured})
     return weights
+
+
+def kept_together(
+    scores: Float[Tensor, "own"], fraction: float, shared: Optional[SharedBatch]
+) -> tuple[Int[Tensor, "kept"], float]:
+    """Which of this process's pictures are among the best of all, see `top_k_indices`, and what their mean counts for.
+
+    The second number is 1 where they are as large a part of the kept pictures as of all.
+    """
+    if shared is None or fraction >= 1.0:
+        return top_k_indices(scores, fraction), 1.0
+    chosen = top_k_indices(shared.gathered(scores), fraction)
+    own = chosen[(chosen >= shared.first) & (chosen < shared.first + len(scores))] - shared.first
+    return own, len(own) / len(chosen) * shared.count / len(scores)
 
 
 def weighted(terms: Terms, weights: Weights) -> Terms:

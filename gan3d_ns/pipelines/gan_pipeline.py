@@ -1,6 +1,7 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
@@ -20,6 +21,7 @@ from gan3d_ns.cameras.patches import Patches
 from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
 from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
+from gan3d_ns.discriminators.shared_batch import SharedBatch, Total
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.object_files import FILE_KINDS, write_object
@@ -34,6 +36,7 @@ from gan3d_ns.model_components.path_length import PathLengthRegulariser
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel, GanModelConfig
+from gan3d_ns.pipelines.batch_parts import kept_together
 from gan3d_ns.pipelines.checkpoint_state import fitted_state
 from gan3d_ns.pipelines.loss_config import GanLossConfig
 from gan3d_ns.pipelines.path_length import num_measured, path_length_penalty
@@ -108,7 +111,7 @@ class GanPipeline(VanillaPipeline):
         self.discriminator.to(device)
         self.health, self.prior_panel = HealthPanel(), PriorPanel(lambda: self.model.pose_prior)
         self.path_length = PathLengthRegulariser().to(device) if config.loss.path_length_weight > 0 else None
-        self.total: Callable[[Tensor], Tensor] = torch.Tensor.detach
+        self.total: Total = torch.Tensor.detach
         """Sums numbers over the processes of a training; the training engine sets it."""
         self.score_measures: Dict[str, Tensor] = {}
         """How the discriminator told the last step's pictures apart, see ``metrics.scores``."""
@@ -281,6 +284,15 @@ class GanPipeline(VanillaPipeline):
         """Pictures of random latents from random poses, with jittered samples."""
         return self.render(self.draw(count, resolution, randomness))
 
+    @contextmanager
+    def looking_at(self, shared: Optional[SharedBatch]) -> Iterator[None]:
+        """Lets the discriminator compare pictures with those of other processes, which look at theirs meanwhile."""
+        self.discriminator.shared_batch = shared
+        try:
+            yield
+        finally:
+            self.discriminator.shared_batch = None
+
     def discriminator_losses(
         self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Pictures
     ) -> Dict[str, Float[Tensor, ""]]:
@@ -317,7 +329,7 @@ class GanPipeline(VanillaPipeline):
         config = self.config.loss
         self.discriminator.requires_grad_(False)
         on_fake = self.discriminator(self.shown(fakes.images, fakes.draw, Showing.FAKE_TO_GENERATOR), plan.fade)
-        kept = losses.top_k_indices(on_fake.score, plan.top_k_fraction)
+        kept, weight = kept_together(on_fake.score, plan.top_k_fraction, self.discriminator.shared_batch)
         if config.adversarial == "relativistic":
             with torch.no_grad():
                 shown_real = self.shown(real.detach(), fakes.draw, Showing.REAL_TO_GENERATOR)
@@ -325,7 +337,8 @@ class GanPipeline(VanillaPipeline):
             adversarial = losses.relativistic_generator_loss(on_fake.score[kept], score_real[kept])
         else:
             adversarial = losses.non_saturating_generator_loss(on_fake.score[kept])
-        terms = {"g_adversarial": adversarial}
+        # None of this process's pictures may be among the best of all, whose mean is then not a number.
+        terms = {"g_adversarial": weight * adversarial if len(kept) > 0 else 0.0 * on_fake.score.sum()}
         if on_fake.pose is not None and config.pose_weight > 0:
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
         if self.model.generator.geometry.kind == "occupancy" and plan.opacity_weight > 0:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gan3d_ns.cameras.patches import Patches, draw_patches
 from gan3d_ns.cameras.viewpoints import Viewpoints
+from gan3d_ns.discriminators.shared_batch import SharedBatch, Total
 from gan3d_ns.field_components.picture_randomness import PictureRandomness
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.surface import SurfaceHits
@@ -76,10 +77,24 @@ class StepPlan:
     def parts(self) -> List[slice]:
         """This process's pictures of the batch, in parts none of which is larger than one of ``batch_split``.
 
-        Every process has as many parts, so that they may wait for each other at each.
+        Every process has as many parts, which they compute at the same time.
         """
         count = min(-(-self.batch_split // self.num_processes), self.batch_size // self.num_processes)
         return slices(self.share.start, self.share.stop, count)
+
+    def beside(self, index: Optional[int], total: Total) -> Optional[SharedBatch]:
+        """The batch that the processes look at together: their parts of an index, or all; None for one process.
+
+        Args:
+            index: of the part; None: all parts.
+            total: sums numbers over the processes.
+        """
+        if self.num_processes == 1:
+            return None
+        plans = [replace(self, process=process) for process in range(self.num_processes)]
+        looked_at = [plan.share if index is None else plan.parts()[index] for plan in plans]
+        lengths = [part.stop - part.start for part in looked_at]
+        return SharedBatch(sum(lengths[: self.process]), sum(lengths), total)
 
 
 def slices(start: int, stop: int, count: int) -> List[slice]:
