@@ -1,6 +1,7 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,10 @@ class GanTrainer(Trainer):
         """Stops the viewer when an error ends the training: its threads would keep the process alive for ever."""
         try:
             yield
+        except KeyboardInterrupt:  # before the first step, while pictures are read
+            self.shutdown()
+            CONSOLE.print("\nStopped before the first step; nothing was trained.")
+            raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             self.shutdown()
             raise
