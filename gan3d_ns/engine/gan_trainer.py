@@ -25,6 +25,7 @@ from gan3d_ns.engine.checkpoint_files import (
     read_checkpoint,
     save_atomically,
 )
+from gan3d_ns.engine.event_writers import make_expendable
 from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
@@ -88,6 +89,7 @@ class GanTrainer(Trainer):
             )
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
+            make_expendable()
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
             end = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = end
