@@ -1,6 +1,7 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from gan3d_ns.engine.checkpoint_files import (
     read_checkpoint,
     save_atomically,
 )
+from gan3d_ns.engine.event_writers import make_expendable
 from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
@@ -88,6 +90,7 @@ class GanTrainer(Trainer):
             )
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
+            make_expendable()
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
             end = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = end
@@ -136,6 +139,10 @@ class GanTrainer(Trainer):
         """Stops the viewer when an error ends the training: its threads would keep the process alive for ever."""
         try:
             yield
+        except KeyboardInterrupt:  # before the first step, while pictures are read
+            self.shutdown()
+            CONSOLE.print("\nStopped before the first step; nothing was trained.")
+            raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             self.shutdown()
             raise
