@@ -359,6 +359,7 @@ class GanTrainer(Trainer):
         if self.config.viewer.quit_on_train_completion:
             self.print_next_steps()
 
+    @check_main_thread
     def print_next_steps(self) -> None:
         """What was made, and the commands that continue from here."""
         panel, health = self.write_panel(self.step)
