@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis.extra.numpy as random_arrays
+import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,10 +27,17 @@ def numbers(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(low, high, allow_nan=False, allow_infinity=False, allow_subnormal=False)
 
 
+def magnitudes(low: float, high: float) -> st.SearchStrategy[float]:
+    """Positive floats of a range, small ones as often as large ones."""
+    return numbers(math.log(low), math.log(high)).map(lambda power: min(max(math.exp(power), low), high))
+
+
 def tensors(
     shape: tuple[int, ...], low: float = -10.0, high: float = 10.0, dtype: torch.dtype = torch.float32
 ) -> st.SearchStrategy[Tensor]:
     """Tensors with numbers of a range, its ends included; shrinks towards equal entries."""
     kind, width = DTYPES[dtype]
+    if dtype == torch.float32:
+        low, high = float(np.float32(low)), float(np.float32(high))
     entries = st.floats(low, high, width=width, allow_nan=False, allow_subnormal=False)
     return random_arrays.arrays(kind, shape, elements=entries).map(torch.from_numpy)

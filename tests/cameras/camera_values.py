@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from hypothesis import strategies as st
-from random_values import numbers
+from random_values import magnitudes, numbers
 
 from gan3d_ns.cameras.pose_prior import Distribution, PosePriorConfig
 
@@ -16,8 +16,8 @@ def pose_priors(draw: st.DrawFn) -> PosePriorConfig:
     distribution = draw(st.sampled_from(get_args(Distribution)))
     elevation = draw(numbers(-90.0, 90.0))
     widest = 90.0 - abs(elevation) if distribution == "uniform" else 180.0
-    radius = draw(numbers(0.01, 100.0))
-    near = draw(numbers(1e-4, 2.0)) * radius
+    radius = draw(magnitudes(0.01, 100.0))
+    near = draw(magnitudes(1e-4, 2.0)) * radius
     return PosePriorConfig(
         distribution=distribution,
         yaw_mean_deg=draw(numbers(-720.0, 720.0)),
@@ -28,7 +28,7 @@ def pose_priors(draw: st.DrawFn) -> PosePriorConfig:
         fov_std_deg=draw(st.sampled_from((0.0, 0.5, 90.0))),
         radius=radius,
         near=near,
-        far=near * (1.0 + draw(numbers(1e-3, 10.0))),
+        far=near * (1.0 + draw(magnitudes(1e-3, 10.0))),
         radius_spread=min(0.5 * near, 0.99 * radius) * draw(st.sampled_from((0.0, 0.5, 1.0))),
         planar_depth=draw(st.booleans()),
     )
