@@ -81,7 +81,9 @@ class ViewCoverage:
         # The far end of a frustum is a part of a sphere; the plane that touches it bounds it.
         local = torch.cat([config.near * normalize(corners, dim=-1), config.far * corners])
         world = torch.einsum("cij,kj->cki", self.rotations, local) + self.positions[:, None]
-        lower, upper = world.amin(dim=(0, 1)), world.amax(dim=(0, 1))
+        # Of wide frames the far corners lie much further out than anything that is seen.
+        lower = torch.maximum(world.amin(dim=(0, 1)), self.positions.amin(dim=0) - config.far)
+        upper = torch.minimum(world.amax(dim=(0, 1)), self.positions.amax(dim=0) + config.far)
         steps = torch.linspace(0.0, 1.0, BOUNDS_STEPS + 1, device=lower.device)
         lattice = lower + (upper - lower) * torch.cartesian_prod(steps, steps, steps)
         seen = lattice[self.margin(lattice) > 0]

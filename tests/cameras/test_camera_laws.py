@@ -28,7 +28,7 @@ from gan3d_ns.cameras.patches import Patches, draw_patches
 from gan3d_ns.cameras.pose_prior import PosePrior, PosePriorConfig, poses_to_camera_to_world, poses_to_positions
 from gan3d_ns.cameras.projection import projected
 from gan3d_ns.cameras.trajectories import HIGHEST_DEG, Programme, trajectory
-from gan3d_ns.cameras.view_coverage import BORDER_SOFTNESS, ViewCoverage
+from gan3d_ns.cameras.view_coverage import BORDER_SOFTNESS, BOUNDS_STEPS, ViewCoverage
 from gan3d_ns.cameras.viewpoints import Viewpoints
 
 NUM = 4
@@ -140,8 +140,8 @@ def test_the_seen_region_has_bounds_and_view_directions(config, fov_deg, near, l
     points = coverage.positions[:1] + config.far * torch.randn(300, 3, generator=seeded(seed))
     margin = coverage.margin(points)
     assert margin.isfinite().all()
-    # The lattice that looks for the region is that fine, and its border that soft.
-    seen, reach = points[margin > 0], (upper - lower) / 32 + 2.0 * BORDER_SOFTNESS
+    # The lattice that looks for the region is that coarse at most, and its border that soft.
+    seen, reach = points[margin > 0], 2.0 * (1.0 + config.far) / BOUNDS_STEPS + 2.0 * BORDER_SOFTNESS
     assert ((seen >= lower - reach) & (seen <= upper + reach)).all()
     normals = torch.nn.functional.normalize(points, dim=-1)
     assert_close(coverage.facing_directions(normals).norm(dim=-1), torch.ones(300))
