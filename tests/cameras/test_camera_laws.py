@@ -11,7 +11,7 @@ import torch
 from camera_values import pose_priors
 from hypothesis import given
 from hypothesis import strategies as st
-from random_values import numbers, seeds, share_of_examples, tensors
+from random_values import magnitudes, numbers, seeds, share_of_examples, tensors
 from torch.testing import assert_close
 
 from gan3d_ns.cameras.camera_generator import CameraGenerator, CameraGeneratorConfig, fitted_prior
@@ -196,14 +196,18 @@ def learned_cameras(draw: st.DrawFn) -> CameraGenerator:
         learn_elevation=moves[1],
         learn_fov=moves[2],
         learn_radius=moves[3],
-        yaw_range_deg=draw(numbers(1.0, 180.0)),
-        elevation_range_deg=draw(numbers(1.0, 90.0)),
+        yaw_range_deg=draw(magnitudes(1e-9, 180.0)),
+        elevation_range_deg=draw(magnitudes(1e-9, 90.0)),
         hidden_dim=4,
         num_layers=1,
         initial_std=draw(numbers(0.0, 10.0)),
     )
+    prior = draw(pose_priors())
+    if draw(st.booleans()):
+        config.radius_range = draw(numbers(0.0, 0.99)) * prior.radius
+        config.fov_range_deg = draw(numbers(0.0, 0.99)) * min(prior.fov_deg, 180.0 - prior.fov_deg)
     torch.manual_seed(draw(seeds))
-    return CameraGenerator(config, draw(pose_priors()))
+    return CameraGenerator(config, prior)
 
 
 @given(learned_cameras(), seeds)
