@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from camera_values import pose_priors
+from camera_values import DISTRIBUTIONS, pose_priors
 from hypothesis import given
 from hypothesis import strategies as st
-from random_values import dtypes, numbers, seeds, tensors
+from random_values import dtypes, numbers, seeds, share_of_examples, tensors
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -41,8 +41,11 @@ def angle_between(first: Tensor, second: Tensor) -> Tensor:
     return (torch.remainder(first - second + math.pi, 2.0 * math.pi) - math.pi).abs()
 
 
-@given(pose_priors(), seeds)
-def test_random_cameras_keep_the_bounds_of_their_law(config, seed):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@given(st.data(), seeds)
+@share_of_examples(0.3)
+def test_random_cameras_keep_the_bounds_of_their_law(distribution, data, seed):
+    config = data.draw(pose_priors((distribution,)))
     prior, views = drawn(config, seed)
     pitch, yaw = views.poses.double().unbind(-1)
     mean, rounding = prior.mean_pose().double(), 1e-5 + 1e-6 * abs(config.yaw_mean_deg)
@@ -100,7 +103,7 @@ def test_cameras_of_nerfstudio_have_the_same_rays(config, seed, resolution):
         assert_close(fast.directions[index], slow.directions, atol=2e-5, rtol=0)
 
 
-@given(pose_priors(), seeds, tensors((1, 6, 2), -1.0, 1.0), dtypes)
+@given(pose_priors(), seeds, share_of_examples, tensors((1, 6, 2), -1.0, 1.0), dtypes)
 def test_rays_through_chosen_points_are_those_of_the_pixels_there(config, seed, points, dtype):
     """Also for poses in double precision, and one list of points for all cameras."""
     prior, views = drawn(config, seed)
