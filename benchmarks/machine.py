@@ -19,7 +19,7 @@ PACKAGES = ("nerfstudio", "nerfacc", "tinycudann", "numpy")
 def processor() -> str:
     """Name of the processor's model."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -113,7 +113,7 @@ def present_memory_gb() -> float:
 
 def _status_bytes(key: str) -> int | None:
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(key):
                 return int(line.split()[1]) * 1024
     except OSError:
