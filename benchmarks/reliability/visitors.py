@@ -14,7 +14,7 @@ PATIENCE_S = 60.0
 
 
 def camera(yaw: float) -> dict[str, Any]:
-    """viser's message for a camera at an angle in radians from +z, level, looking at the origin; 10 viser units away."""
+    """viser's message for a level camera, at an angle in radians from +z, 10 viser units from the origin."""
     return {
         "type": "ViewerCameraMessage",
         # Turned by pi around x, as viser's cameras look along +z with +y down; then by the yaw around y.
@@ -44,7 +44,8 @@ def visit(port: int, number: int, moves: int = 5) -> int:
     try:
         connection.send(msgspec.msgpack.encode(camera(0.0)))
         while pictures == 0:
-            content = msgspec.msgpack.decode(connection.recv(timeout=max(0.0, end - time.monotonic())), strict=False)
+            packet: Any = connection.recv(timeout=max(0.0, end - time.monotonic()))
+            content = msgspec.msgpack.decode(packet, strict=False)
             messages = content if isinstance(content, list) else content["messages"]
             pictures += sum(message["type"] == "BackgroundImageMessage" for message in messages)
         for move in range(moves):
