@@ -121,8 +121,8 @@ class GanTrainerConfig(TrainerConfig):
     """Steps between evaluations of a picture; 0 never."""
     steps_per_eval_all_images: int = 0
     """Steps between evaluations of all pictures; 0 never."""
-    viewer: ViewerConfig = field(default_factory=ViewerConfig)
-    """Viewer configuration"""
+    viewer: ViewerConfig = field(default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1"))
+    """Viewer configuration. It listens to this machine alone; nerfstudio's own default is everybody (0.0.0.0)."""
     vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
         "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
     ] = "viewer+tensorboard"
