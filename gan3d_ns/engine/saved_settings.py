@@ -1,0 +1,99 @@
+"""Settings that come from a file: those that are newer than it get their defaults, wrong ones are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from gan3d_ns.errors import UserError
+
+LONGEST_QUOTE = 60
+NUM_NAMED = 4
+
+
+def nested_settings(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dataclass in the settings with its dotted path ("" is the outermost), each once, inner ones last."""
+    seen: set[int] = set()
+    waiting = [(path, settings)]
+    while waiting:
+        path, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield path, value
+            inner = vars(value).items()
+        elif isinstance(value, dict):
+            inner = value.items()
+        elif isinstance(value, (list, tuple)):
+            inner = enumerate(value)
+        else:
+            continue
+        seen.add(id(value))
+        waiting += [(f"{path}.{name}" if path else str(name), entry) for name, entry in inner]
+
+
+def complete(settings: Any) -> tuple[list[str], list[str]]:
+    """Gives missing settings their defaults and takes unknown ones away, at every depth, in place.
+
+    A config of an older version of this package lacks settings, one of a newer version has more than this one knows.
+
+    Returns:
+        The dotted paths of the missing settings that have no default, and of the unknown ones.
+    """
+    missing, unknown = [], []
+    for path, one in nested_settings(settings):
+        prefix, entries = f"{path}." if path else "", vars(one)
+        known = {entry.name: entry for entry in dataclasses.fields(one)}
+        unknown += [f"{prefix}{name}" for name in entries if name not in known]
+        for name in set(entries) - set(known):
+            del entries[name]
+        for name in known.keys() - entries.keys():
+            if known[name].default is not dataclasses.MISSING:
+                entries[name] = known[name].default
+            elif known[name].default_factory is not dataclasses.MISSING:
+                entries[name] = known[name].default_factory()
+            else:
+                missing.append(f"{prefix}{name}")
+    return sorted(missing), sorted(unknown)
+
+
+def check_values(settings: Any) -> None:
+    """Checks every setting against the type that its class declares, and by the class's own rules.
+
+    Raises:
+        UserError: names the first setting that has another type, or an impossible value.
+    """
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+    found = list(nested_settings(settings))
+    for path, one in found:
+        hints = typing.get_type_hints(type(one))
+        for entry in dataclasses.fields(one):
+            value = getattr(one, entry.name)
+            try:
+                check_type(value, hints[entry.name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            except TypeCheckError:
+                wanted = str(entry.type if isinstance(entry.type, str) else hints[entry.name])
+                raise UserError(
+                    f"the setting {path}{'.' if path else ''}{entry.name} is {shortened(repr(value))}, which is no "
+                    f"{shortened(wanted.removeprefix('typing.').removeprefix('<class ').strip(chr(39) + '>'))}"
+                ) from None
+    for path, one in reversed(found):
+        if path and type(one).__module__.startswith("gan3d_ns.") and hasattr(one, "__post_init__"):
+            try:
+                one.__post_init__()
+            except UserError as error:
+                raise UserError(f"the settings {path} are impossible: {str(error).rstrip('.')}") from error
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+
+
+def named(paths: list[str]) -> str:
+    """The first few of some settings."""
+    more = f" and {len(paths) - NUM_NAMED} more" if len(paths) > NUM_NAMED else ""
+    return ", ".join(shortened(path) for path in paths[:NUM_NAMED]) + more
