@@ -260,7 +260,7 @@ def render_pictures(trainer: GanTrainer, step: int) -> RenderOutput:
     """A batch of pictures as the discriminator's phase gets them, without gradient."""
     import torch
 
-    from gan3d_ns.engine.gan_trainer import step_randomness
+    from gan3d_ns.engine.adversarial_step import step_randomness
 
     plan, pipeline = trainer.plan(step), trainer.pipeline
     pipeline.set_window(plan.window_half_width)

@@ -48,6 +48,7 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(scratch, path)
+        _keep_entries(path.parent)
     except RuntimeError as error:
         # torch reports a failed write of its zip archive as a RuntimeError; others are none of the disk's.
         if ZIP_WRITER in str(error) or "unexpected pos" in str(error):
@@ -55,6 +56,16 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
         raise
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _keep_entries(folder: Path) -> None:
+    """Lets the folder's entries survive a loss of power, on systems that open folders: the new one before older go."""
+    if os.name == "posix":
+        entries = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entries)
+        finally:
+            os.close(entries)
 
 
 def steps_in(folder: Path) -> list[int]:

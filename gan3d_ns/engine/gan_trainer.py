@@ -1,12 +1,10 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
-import hashlib
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Tuple
+from typing import Any, Dict, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
@@ -18,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
@@ -25,12 +24,13 @@ from gan3d_ns.engine.checkpoint_files import (
     read_checkpoint,
     save_atomically,
 )
-from gan3d_ns.engine.ema import decay_with_warmup, update_ema
+from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
-from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
+from gan3d_ns.engine.schedules import stage_at
+from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
 from gan3d_ns.errors import UserError
@@ -38,30 +38,11 @@ from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
-from gan3d_ns.pipelines.step import Pictures, StepPlan
+from gan3d_ns.pipelines.step import StepPlan
 
-SMALLEST_LOSS_SCALE = 1.0
-"""GOF's release keeps the loss scale of half precision from falling below this."""
-EXPLODED = 1e5
-"""A loss beyond this never comes back."""
 PANEL_YAWS = 5
 FIRST_PANEL = 100
 """Steps after the start that the first panel waits: so soon one sees whether things go well."""
-
-
-def step_randomness(seed: int, step: int, device: str) -> torch.Generator:
-    """The random numbers of one step: a function of (seed, step), so that nothing has to be saved to resume."""
-    digest = hashlib.blake2b(f"{seed}:{step}:0".encode(), digest_size=4).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
-
-
-def pictures_before(stages: Tuple[CurriculumStage, ...], step: int) -> int:
-    """Real pictures that the steps before ``step`` have consumed."""
-    total = 0
-    for index, stage in enumerate(stages):
-        end = stages[index + 1].start_step if index + 1 < len(stages) else step
-        total += stage.batch_size * max(0, min(end, step) - stage.start_step)
-    return total
 
 
 class GanTrainer(Trainer):
@@ -95,6 +76,7 @@ class GanTrainer(Trainer):
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
+        self.stopping = StopRequest(lambda: self.world_size == 1 or self.training_state != "training")
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -114,23 +96,31 @@ class GanTrainer(Trainer):
                 self.best.prepare(self.pipeline)
 
     def train(self) -> None:
-        with self.closing_the_viewer_on_errors():
+        with self.closing_the_viewer_on_errors(), self.stopping:
             try:
                 super().train()
             except KeyboardInterrupt:
                 self.stop_early()
 
     def stop_early(self) -> None:
-        """After Ctrl-C: saves what was learnt and says how to go on.
+        """After Ctrl-C or SIGTERM: saves what was learnt and says how to go on.
 
-        The weights may be one phase past the step that is written; resuming repeats that phase.
+        Where a long step was cut short the weights may be one phase past the step that is written; resuming repeats
+        that phase.
         """
-        if self.training_state != "completed" and self.last_completed >= self._start_step:
-            self.step = self.last_completed
-            self.save_checkpoint(self.step)
+        self.stopping.ending()
+        if self.save_last_completed():
             CONSOLE.print(f"Stopped after step {self.step}.")
             self.print_next_steps()
         self.shutdown()
+
+    def save_last_completed(self) -> bool:
+        """Saves the newest whole step of a training that ends early; returns whether there was one."""
+        if self.training_state == "completed" or self.last_completed < self._start_step:
+            return False
+        self.step = self.last_completed
+        self.save_checkpoint(self.step)
+        return True
 
     @contextmanager
     def closing_the_viewer_on_errors(self) -> Iterator[None]:
@@ -143,154 +133,44 @@ class GanTrainer(Trainer):
 
     def plan(self, step: int) -> StepPlan:
         """What the schedules say about a step."""
-        config = self.config
-        stage = stage_at(config.curriculum, step)
-        unfaded = stage.resolution == config.curriculum[0].resolution and not config.fade_first_resolution
-        return StepPlan(
-            resolution=stage.resolution,
-            batch_size=stage.batch_size,
-            position=pictures_before(config.curriculum, step),
-            seed=config.machine.seed,
-            window_half_width=config.window.value(step),
-            opacity_weight=config.opacity.value(step),
-            geometry_release=fade_alpha(step, self.started_at, config.geometry_release_steps),
-            top_k_fraction=config.top_k.value(step),
-            fade=1.0
-            if unfaded or config.patches.size is not None
-            else fade_at(config.curriculum, step, config.fade_steps),
-            penalise=step % config.pipeline.loss.penalty_interval == 0,
-            measure_paths=step % config.pipeline.loss.path_length_interval == 0,
-            batch_split=stage.batch_split,
-            patch_size=config.patches.size,
-            smallest_patch=config.patches.value(step),
-            density_noise=config.density_noise.value(step),
-            num_samples=stage.num_samples,
-            camera_release=float(step - self.started_at >= config.camera_release_step),
-        )
-
-    def set_learning_rates(self, step: int) -> None:
-        """Applies the rates of the curriculum's stage where it gives any."""
-        stage = stage_at(self.config.curriculum, step)
-        generator_rate = stage.lr_generator or self.config.optimizers["generator"]["optimizer"].lr
-        rates = {"discriminator": stage.lr_discriminator, "generator": stage.lr_generator}
-        if stage.lr_generator is not None or self.config.mapping_lr_factor != 1.0:
-            rates["mapping"] = generator_rate * self.config.mapping_lr_factor
-        for name, rate in rates.items():
-            if rate is not None and name in self.optimizers.optimizers:
-                for group in self.optimizers.optimizers[name].param_groups:
-                    group["lr"] = rate
+        return plan_of(self.config, step, self.started_at)
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One step, its time counted; returns the summed loss, all terms, and measures."""
-        with self.cost.counting():
-            return self.both_phases(step)
-
-    def both_phases(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One discriminator phase and one generator phase; returns their summed loss, all terms, and measures."""
-        pipeline, plan = self.pipeline, self.plan(step)
-        pipeline.set_window(plan.window_half_width)
-        pipeline.set_density_noise(plan.density_noise)
-        pipeline.set_num_samples(plan.num_samples)
-        pipeline.release_geometry(plan.geometry_release)
-        pipeline.release_cameras(plan.camera_release)
-        pipeline.grow_to(plan.resolution, plan.fade)
-        self.set_learning_rates(step)
-        randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
-        real = pipeline.real_batch(plan, randomness)
-        parts = plan.parts()
-        shared, whole = pipeline.config.share_fakes, len(parts) == 1
-
-        self.optimizers.zero_grad_all()
-        with self.autocast():
-            draw = pipeline.draw_batch(plan, randomness)
-            found = pipeline.search_parts(draw, plan, randomness)
-            with torch.set_grad_enabled(shared and whole):
-                rendered = [
-                    pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
-                ]
-            shown = Pictures.of(rendered, draw)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
-        self.descend(discriminator_terms, ["discriminator"], step)
-
-        generator_terms: Dict[str, Tensor] = {}
-        if not shared:
-            with self.autocast():
-                draw = pipeline.draw_batch(plan, randomness)
-                found = pipeline.search_parts(draw, plan, randomness)
-        for index, part in enumerate(parts):
-            with self.autocast():
-                if not (shared and whole):
-                    rendered[index] = pipeline.render(draw[part], randomness, found[index])
-                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
-                terms = pipeline.scaled_to_batch(terms, part, draw, found)
-            self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-            for name, term in terms.items():
-                generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
-        groups = [name for name in ("generator", "mapping") if name in self.optimizers.optimizers]
-        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
-
-        scale = self.grad_scaler.get_scale()
-        self.grad_scaler.update()
-        if scale <= self.grad_scaler.get_scale():
-            self.optimizers.scheduler_step_all(step)
-        if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
-            self.grad_scaler.update(SMALLEST_LOSS_SCALE)
-        decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
-        update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
-        pipeline.model.update_to_step(step)
-        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
-
-        terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
-        measures = {
-            "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
-            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
-            "window_half_width": torch.tensor(plan.window_half_width),
-            "resolution": torch.tensor(float(plan.resolution)),
-            **pipeline.score_measures,
-        }
-        self.last_completed = step
-        pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
-        self.health.after_step(step, {**terms, **measures})
-        self.after_step(step)
-        return torch.stack(list(terms.values())).sum(), terms, measures
-
-    def autocast(self) -> torch.autocast:
-        """Mixed precision where it is on.
-
-        Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
-        """
-        return torch.autocast(
-            device_type=self.device.split(":")[0],
-            dtype=getattr(torch, self.config.half_precision),
-            enabled=self.mixed_precision,
-            cache_enabled=False,
-        )
-
-    def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
-        """Backward through the sum of the terms and a step of the groups' optimizers."""
-        self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-        self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
-
-    def checked_sum(self, terms: Dict[str, Tensor], step: int) -> Tensor:
-        """Sum of the terms.
+        """One step, its time counted; returns the summed loss, all terms, and measures.
 
         Raises:
-            UserError: it is not finite or has exploded; nothing of this step has reached the weights' checkpoint.
+            KeyboardInterrupt: the end was asked for meanwhile; the step is done.
+            UserError: the training has diverged, or the memory is too small.
         """
-        total = torch.stack(list(terms.values())).sum()
-        value = float(total.detach())
-        if not math.isfinite(value) or abs(value) > EXPLODED:
-            listing = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
-            raise self.diverged(f"the loss is {value:.3g} at step {step} ({listing})")
-        return total
+        try:
+            with self.cost.counting(), self.stopping.whole_step():
+                terms, measures = self.adversarial_step(step).run()
+                self.last_completed = step
+            if self.stopping.by is not None:
+                raise KeyboardInterrupt
+            with self.cost.counting():
+                self.health.after_step(step, {**terms, **measures})
+                self.after_step(step)
+        except Diverged as error:
+            raise diverged(error.symptom, self.checkpoint_dir, error.advice) from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.save_last_completed()
+            raise out_of_memory(error, step, self.config.curriculum, self.checkpoint_dir) from error
+        return torch.stack(list(terms.values())).sum(), terms, measures
 
-    def diverged(self, symptom: str) -> UserError:
-        """The end of a training that cannot recover, and where to go on."""
-        kept = sorted(self.checkpoint_dir.glob("step-*.ckpt"))
-        where = f"the last good checkpoint is {kept[-1]}" if kept else "this run had saved no checkpoint yet"
-        return UserError(
-            f"{symptom}, so the training has diverged; {where}. Resume from it or start again with lower learning "
-            "rates or a larger --pipeline.loss.r1-weight."
+    def adversarial_step(self, step: int) -> AdversarialStep:
+        """A step with what is trained now: a reseeding replaces the optimizers."""
+        return AdversarialStep(
+            self.config,
+            self.pipeline,
+            self.optimizers,
+            self.grad_scaler,
+            self.mixed_precision,
+            self.stopping,
+            step,
+            self.started_at,
         )
 
     @check_main_thread
@@ -387,6 +267,7 @@ class GanTrainer(Trainer):
         if state["scalers"]:  # empty where the run was trained without mixed precision
             self.grad_scaler.load_state_dict(state["scalers"])
         self.started_at = state.get("started_at", 0)
+        self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
         self.cost = TrainingCost(**state.get("cost", {}))
         self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
@@ -400,10 +281,17 @@ class GanTrainer(Trainer):
         """
         spoilt = [name for name, entry in self.pipeline.named_parameters() if not bool(entry.isfinite().all())]
         if spoilt:
-            raise self.diverged(f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})")
+            symptom = f"{len(spoilt)} weights are not finite at step {step} (for example {spoilt[0]})"
+            raise diverged(symptom, self.checkpoint_dir)
         self.update_truncation_centre()
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
-        return {**state, "started_at": self.started_at, "cost": vars(self.cost).copy(), "scores": self.best.state()}
+        return {
+            **state,
+            "started_at": self.started_at,
+            "reseeds_left": self.reseeds_left,
+            "cost": vars(self.cost).copy(),
+            "scores": self.best.state(),
+        }
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:

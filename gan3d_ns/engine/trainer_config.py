@@ -7,9 +7,11 @@ from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
 import tyro
+import yaml
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from typing_extensions import Annotated
 
 from gan3d_ns.data.built_in import BUILT_IN_PRESETS
@@ -26,6 +28,7 @@ from gan3d_ns.engine.schedules import (
     validate_stages,
 )
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.pipelines.gan_pipeline import GanPipelineConfig
 
 
@@ -150,14 +153,16 @@ class GanTrainerConfig(TrainerConfig):
         super().set_experiment_name()
 
     def save_config(self) -> None:
-        """Writes config.yml into the run's folder.
+        """Writes config.yml into the run's folder, whole or not at all.
 
         Raises:
-            UserError: it would open the best checkpoint in place of the latest.
+            UserError: it would open the best checkpoint in place of the latest, or cannot be written.
         """
         refuse_best(self)
         self.note_pictures()
-        super().save_config()
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        write_atomically(path, yaml.dump(self).encode("utf-8"))
 
     def resolve_preset(self) -> List[str]:
         """Fills in the chosen preset, once; returns the settings that changed.
