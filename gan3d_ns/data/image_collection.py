@@ -262,7 +262,8 @@ def _files_of(source: Union[Path, Sequence[Path]]) -> List[Path]:
     files = list_image_files(source, _tell_of_folder)
     if not files:
         raise UserError(
-            f"no images in {shown_path(source)} or its subfolders; files that end in {', '.join(IMAGE_SUFFIXES)} are looked for."
+            f"no images in {shown_path(source)} or its subfolders; files that end in {', '.join(IMAGE_SUFFIXES)} are "
+            "looked for."
         )
     return files
 

@@ -69,7 +69,10 @@ def check_values(settings: Any) -> None:
 
     found = list(nested_settings(settings))
     for path, one in found:
-        hints = typing.get_type_hints(type(one))
+        try:
+            hints = typing.get_type_hints(type(one))
+        except NameError:
+            raise UserError(f"the setting {path} is {shortened(type(one).__name__)}, which holds no settings") from None
         for entry in dataclasses.fields(one):
             value = getattr(one, entry.name)
             try:

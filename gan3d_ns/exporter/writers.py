@@ -19,6 +19,9 @@ from gan3d_ns.errors import UserError, shown_path
 from gan3d_ns.exporter.gltf import encode_glb, png_of
 from gan3d_ns.exporter.mesh import Mesh
 
+LONGEST_NAME = 200
+"""Bytes of a file's name; systems allow 255, of which the name of the half-written file takes some more."""
+
 
 def write_mesh(mesh: Mesh, path: Path, metadata: Optional[Mapping[str, str]] = None) -> Path:
     """Writes the mesh in the format of the path's suffix and returns the path; missing folders are made.
@@ -53,8 +56,23 @@ def require_folder(folder: Path) -> Path:
         probe.touch()
         probe.unlink()
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot write into {shown_path(folder)}: {reason_of(error)}; choose another folder.") from error
+        raise UserError(
+            f"cannot write into {shown_path(folder)}: {reason_of(error)}; choose another folder."
+        ) from error
     return folder
+
+
+def require_target(path: Path) -> None:
+    """Finds out whether a file can be written to the path, before what takes long to compute.
+
+    Raises:
+        UserError: its folder cannot be made or written to, or there is a folder or a device in its place.
+    """
+    require_folder(path.parent)
+    if os.path.exists(path) and not path.is_file():
+        raise UserError(f"cannot write {shown_path(path)}: there is no regular file there; choose another path.")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"cannot write {shown_path(path)}: its name is too long; choose a shorter one.")
 
 
 def reason_of(error: OSError | ValueError) -> str:

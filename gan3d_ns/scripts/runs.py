@@ -31,7 +31,14 @@ def load_run(config_path: Path, step: int | None = None) -> tuple[GanTrainerConf
     config.load_dir = checkpoint_folder(config_path, config)
     state = read_checkpoint(checkpoint_in(config.load_dir, step))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline: GanPipeline = config.pipeline.setup(device=device, test_mode="inference")
+    try:
+        pipeline: GanPipeline = config.pipeline.setup(device=device, test_mode="inference")
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(
+            f"the settings in {config_path} make no model ({type(error).__name__}: {reason}); take the config.yml that "
+            "the training wrote."
+        ) from error
     pipeline.load_pipeline(state["pipeline"], state["step"])
     pipeline.eval()
     return config, pipeline, state["step"]
