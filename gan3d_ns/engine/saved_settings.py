@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Iterator
 from typing import Any
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.field_types import wrong_fields
 
 LONGEST_QUOTE = 60
 NUM_NAMED = 4
@@ -65,24 +65,17 @@ def check_values(settings: Any) -> None:
     Raises:
         UserError: names the first setting that has another type, or an impossible value.
     """
-    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
     found = list(nested_settings(settings))
     for path, one in found:
         try:
-            hints = typing.get_type_hints(type(one))
+            wrong = wrong_fields(one)
         except NameError:
             raise UserError(f"the setting {path} is {shortened(type(one).__name__)}, which holds no settings") from None
-        for entry in dataclasses.fields(one):
-            value = getattr(one, entry.name)
-            try:
-                check_type(value, hints[entry.name], collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-            except TypeCheckError:
-                wanted = str(entry.type if isinstance(entry.type, str) else hints[entry.name])
-                raise UserError(
-                    f"the setting {path}{'.' if path else ''}{entry.name} is {shortened(repr(value))}, which is no "
-                    f"{shortened(wanted.removeprefix('typing.').removeprefix('<class ').strip(chr(39) + '>'))}"
-                ) from None
+        for name, wanted in wrong.items():
+            value = shortened(repr(getattr(one, name)))
+            raise UserError(
+                f"the setting {path}{'.' if path else ''}{name} is {value}, which is no {shortened(wanted)}"
+            )
     for path, one in reversed(found):
         if path and type(one).__module__.startswith("gan3d_ns.") and hasattr(one, "__post_init__"):
             try:
