@@ -24,6 +24,8 @@ from gan3d_ns.engine.checkpoint_files import (
     checkpoint_in,
     checkpoint_state,
     read_checkpoint,
+    require_fitting_moments,
+    resuming_from,
     save_atomically,
 )
 from gan3d_ns.engine.event_writers import make_expendable
@@ -297,15 +299,17 @@ class GanTrainer(Trainer):
         path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
         state = read_checkpoint(path)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if config.load_scheduler:
-            self.optimizers.load_schedulers(state.get("schedulers", {}))
-        if state["scalers"]:  # empty where the run was trained without mixed precision
-            self.grad_scaler.load_state_dict(state["scalers"])
-        self.started_at = state.get("started_at", 0)
-        self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
-        self.cost = TrainingCost(**state.get("cost", {}))
-        self.best.resume(state.get("scores", []), path)
+        with resuming_from(path):
+            self.optimizers.load_optimizers(state["optimizers"])
+            require_fitting_moments(self.optimizers)
+            if config.load_scheduler:
+                self.optimizers.load_schedulers(state.get("schedulers", {}))
+            if state.get("scalers"):  # empty where the run was trained without mixed precision
+                self.grad_scaler.load_state_dict(state["scalers"])
+            self.started_at = int(state.get("started_at", 0))
+            self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
+            self.cost = TrainingCost(**state.get("cost", {}))
+            self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 

@@ -19,6 +19,7 @@ from gan3d_ns.data.built_in import BUILT_IN_PRESETS
 from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.processes import refuse_machine
+from gan3d_ns.engine.saved_settings import complete
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
     DensityNoiseConfig,
@@ -129,8 +130,9 @@ class GanTrainerConfig(TrainerConfig):
     """Which visualizer to use."""
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        """Reads a saved config: settings that are newer than it keep their defaults."""
-        vars(self).update({**vars(type(self)()), **state})
+        """Reads a saved config: settings that are newer than it keep their defaults, those of its parts too."""
+        vars(self).update(state)
+        complete(self)
         self.pipeline.model.method_name = self.method_name or ""
         self.note_pictures()
 
