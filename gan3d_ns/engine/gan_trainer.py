@@ -18,7 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
-from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of, step_randomness
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
@@ -278,15 +278,18 @@ class GanTrainer(Trainer):
         """
         CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
         pipeline, model = self.pipeline, self.pipeline.model
-        fresh = model.build_generator().to(pipeline.device)
+        centre = model.pose_prior.mean_pose()
+        with torch.random.fork_rng(devices=[]):
+            # As everything else a function of seed and step, so that a resumed run starts over as it would have.
+            torch.manual_seed(step_randomness(self.config.machine.seed, -1 - step, "cpu").initial_seed())
+            fresh = model.build_generator().to(pipeline.device)
+            discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         model.generator.load_state_dict(fresh.state_dict())
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
         if model.prior_grid is not None:
             model.prior_grid.reset()
         if pipeline.path_length is not None:
             pipeline.path_length.running_mean.zero_()
-        centre = model.pose_prior.mean_pose()
-        discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
         self.started_at = step
