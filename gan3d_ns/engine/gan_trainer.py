@@ -350,7 +350,8 @@ class GanTrainer(Trainer):
             message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
             if self.training_state == "completed":
                 raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
-            CONSOLE.print(f"[bold red]{message}; training goes on, older checkpoints are untouched.")
+            words = f"{message}; training goes on, older checkpoints are untouched."
+            CONSOLE.print(words, style="bold red", markup=False, soft_wrap=True)
             return
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("*.ckpt"):
