@@ -9,11 +9,13 @@ from random_values import magnitudes, numbers
 
 from gan3d_ns.cameras.pose_prior import Distribution, PosePriorConfig
 
+DISTRIBUTIONS: tuple[Distribution, ...] = get_args(Distribution)
+
 
 @st.composite
-def pose_priors(draw: st.DrawFn) -> PosePriorConfig:
+def pose_priors(draw: st.DrawFn, distributions: tuple[Distribution, ...] = DISTRIBUTIONS) -> PosePriorConfig:
     """Any valid prior."""
-    distribution = draw(st.sampled_from(get_args(Distribution)))
+    distribution = draw(st.sampled_from(distributions))
     elevation = draw(numbers(-90.0, 90.0))
     widest = 90.0 - abs(elevation) if distribution == "uniform" else 180.0
     radius = draw(magnitudes(0.01, 100.0))

@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from camera_values import pose_priors
+from camera_values import DISTRIBUTIONS, pose_priors
 from hypothesis import given
 from hypothesis import strategies as st
-from random_values import dtypes, numbers, seeds, tensors
+from random_values import dtypes, numbers, seeds, share_of_examples, tensors
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -41,8 +41,11 @@ def angle_between(first: Tensor, second: Tensor) -> Tensor:
     return (torch.remainder(first - second + math.pi, 2.0 * math.pi) - math.pi).abs()
 
 
-@given(pose_priors(), seeds)
-def test_random_cameras_keep_the_bounds_of_their_law(config, seed):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@given(st.data(), seeds)
+@share_of_examples(0.3)
+def test_random_cameras_keep_the_bounds_of_their_law(distribution, data, seed):
+    config = data.draw(pose_priors((distribution,)))
     prior, views = drawn(config, seed)
     pitch, yaw = views.poses.double().unbind(-1)
     mean, rounding = prior.mean_pose().double(), 1e-5 + 1e-6 * abs(config.yaw_mean_deg)

@@ -17,9 +17,9 @@ LENGTHS = (0.0, 1e-7, 1e-3, 0.24, 5.0)
 
 @st.composite
 def ray_bundles(draw: st.DrawFn, dtype: torch.dtype | None = None) -> RayBundle:
-    """No, one or several rays along +z from the origin, whose distance is their z; each with its own near and far."""
+    """One or several rays along +z from the origin, whose distance is their z; each with its own near and far."""
     dtype = dtype or draw(st.sampled_from(list(DTYPES)))
-    batch, num_rays = draw(st.sampled_from(((1, 1), (2, 3), (1, 4), (0, 2), (2, 0))))
+    batch, num_rays = draw(st.sampled_from(((2, 3), (1, 4), (1, 1))))
     shape = (batch, num_rays, 1)
     ends = st.tuples(magnitudes(1e-3, 3.0), st.sampled_from(LENGTHS))
     drawn = draw(st.lists(ends, min_size=batch * num_rays, max_size=batch * num_rays))

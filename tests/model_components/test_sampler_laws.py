@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from nerfstudio.cameras.rays import RayBundle
-from random_values import dtypes, numbers, seeds, tensors
+from random_values import dtypes, numbers, seeds, share_of_examples, tensors
 from sampler_values import along_z, ray_bundles, waves
 from torch import Tensor
 from torch.testing import assert_close
 
 from gan3d_ns.model_components.compositing import compositing_weights
 from gan3d_ns.model_components.geometry import Density, Occupancy
+from gan3d_ns.model_components.occupancy_grids import OccupancyGrid
 from gan3d_ns.model_components.ray_samplers import (
     SurfaceWindowSampler,
     SurfaceWindowSamplerConfig,
@@ -23,7 +27,6 @@ from gan3d_ns.model_components.ray_samplers import (
 from gan3d_ns.model_components.sampling import sample_pdf, spread_evenly
 
 DENSITIES = (Density(), Density("softplus", 0.02, 0.02), Density(last_interval=0.0))
-jitters = st.none() | seeds
 
 
 def generator_of(seed: int | None) -> torch.Generator | None:
@@ -41,8 +44,13 @@ def check_distances(distances: Tensor, rays: RayBundle, num: int, beyond: Tensor
     assert (distances <= rays.fars + beyond + rounding).all()
 
 
-@given(ray_bundles(), waves(), st.integers(3, 9), st.integers(2, 9), st.integers(0, 5), numbers(0.0, 3.0), jitters)
-def test_windows_hold_their_surface_and_stay_on_the_ray(rays, wave, num_coarse, num_window, num_fine, half, jitter):
+@pytest.mark.parametrize("moved", [False, True])
+@given(ray_bundles(), waves(), st.integers(3, 9), st.integers(2, 9), st.integers(0, 5), numbers(0.0, 3.0), seeds)
+@share_of_examples(0.5)
+def test_windows_hold_their_surface_and_stay_on_the_ray(
+    moved, rays, wave, num_coarse, num_window, num_fine, half, seed
+):
+    jitter = seed if moved else None
     config = SurfaceWindowSamplerConfig(
         num_coarse_samples=num_coarse, num_window_samples=num_window, num_fine_samples=num_fine, miss_depth=7.0
     )
@@ -67,23 +75,18 @@ def test_windows_hold_their_surface_and_stay_on_the_ray(rays, wave, num_coarse, 
         assert ((distances - even).abs() <= 0.5 * spacing + rounding[..., None]).all()
 
 
-@given(
-    ray_bundles(),
-    waves(),
-    st.integers(3, 9),
-    st.integers(0, 6),
-    st.sampled_from(("jittered", "stratified", "even")),
-    st.sampled_from(DENSITIES),
-    jitters,
-)
-def test_volume_samples_cover_the_ray(rays, wave, num_coarse, num_fine, spacing, density, jitter):
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("spacing", get_args(get_type_hints(VolumeSamplerConfig)["spacing"]))
+@given(ray_bundles(), waves(), st.integers(3, 9), st.integers(0, 6), st.sampled_from(DENSITIES), seeds)
+@share_of_examples(0.25)
+def test_volume_samples_cover_the_ray(spacing, moved, rays, wave, num_coarse, num_fine, density, seed):
+    jitter = seed if moved else None
     config = VolumeSamplerConfig(num_coarse_samples=num_coarse, num_fine_samples=num_fine, spacing=spacing)
     sampler = VolumeSampler(config, density)
     geometry_at = along_z(rays, lambda z: 10.0 * wave(z))
     distances, hits = sampler(rays, geometry_at, generator_of(jitter))
     step = (rays.fars - rays.nears) / (num_coarse - 1)
-    moved = 0.5 * step if spacing == "jittered" and jitter is not None else 0.0
-    check_distances(distances, rays, num_coarse + num_fine, moved)
+    check_distances(distances, rays, num_coarse + num_fine, 0.5 * step if moved and spacing == "jittered" else 0.0)
     assert hits.depth.isfinite().all()
     coarse = sampler.coarse_distances(rays, generator_of(jitter))
     even = spread_evenly(rays.nears[..., 0], rays.fars[..., 0], num_coarse)
@@ -124,8 +127,9 @@ def test_draws_follow_the_weights(num_bins, dtype, data):
     assert ((counts - num * shares[0]).abs() <= 2.0 + 1e-4 * num).all()
 
 
-@given(ray_bundles(), st.integers(3, 9), st.integers(0, 5), jitters)
-def test_empty_rays_and_rays_inside_matter_have_no_surface_and_even_samples(rays, num_window, num_fine, jitter):
+@given(ray_bundles(), st.integers(3, 9), st.integers(0, 5))
+@share_of_examples(0.5)
+def test_empty_rays_and_rays_inside_matter_have_no_surface_and_even_samples(rays, num_window, num_fine):
     """Everywhere and nowhere alike: there is no entry, and nothing is denser than anything else."""
     sampler = SurfaceWindowSampler(SurfaceWindowSamplerConfig(num_window_samples=num_window, num_fine_samples=num_fine))
     for value in (-8.0, 8.0, -1e30, 1e30):
@@ -136,3 +140,22 @@ def test_empty_rays_and_rays_inside_matter_have_no_surface_and_even_samples(rays
         assert_close(
             weights.sum(dim=-1), torch.full(rays.shape, float(value > 0), dtype=weights.dtype), atol=0.01, rtol=0
         )
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    "sampler", [SurfaceWindowSampler(SurfaceWindowSamplerConfig()), VolumeSampler(VolumeSamplerConfig())]
+)
+def test_no_rays_have_no_samples(sampler, moved, shape):
+    rays = RayBundle(
+        origins=torch.zeros(*shape, 3),
+        directions=torch.zeros(*shape, 3),
+        pixel_area=torch.ones(*shape, 1),
+        nears=torch.ones(*shape, 1),
+        fars=torch.ones(*shape, 1),
+    )
+    grid = OccupancyGrid(-torch.ones(3), torch.ones(3), 4)
+    for chosen in (None, grid):
+        distances, hits = sampler(rays, lambda points: points[..., 2], generator_of(0 if moved else None), grid=chosen)
+        assert distances.shape[:-1] == hits.hit.shape == shape
