@@ -74,7 +74,7 @@ def camera_fault(message: messages.ViewerCameraMessage) -> str:
     return ""
 
 
-def number_fault(value: Any, low: float | None, high: float | None) -> str:
+def number_fault(value: Any, low: int | float | None, high: int | float | None) -> str:
     """What makes a value unfit for a slider or a field of numbers."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= LARGEST_INTEGER:
         return "no number"
