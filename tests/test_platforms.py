@@ -10,6 +10,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from gan3d_ns.file_names import free_path
+
 REPOSITORY = Path(__file__).parent.parent
 SOURCES = sorted(
     file for room in ("gan3d_ns", "method_configs", "benchmarks") for file in (REPOSITORY / room).rglob("*.py")
@@ -144,3 +146,18 @@ def test_nothing_needs_posix() -> None:
         file: posix_only(file.read_text(encoding="utf-8")) for file in SOURCES if file.parent.name != "reliability"
     }
     assert not any(found.values()), {str(file): what for file, what in found.items() if what}
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("seed 3: a/b", "seed_3__a_b"), ("aux", "_aux"), ("NUL.v2", "_NUL.v2"), ("console", "console"), ("", "object")],
+)
+def test_files_that_are_named_by_users(stem: str, name: str, tmp_path: Path) -> None:
+    path = free_path(tmp_path, stem, ".safetensors")
+    assert path == tmp_path / f"{name}.safetensors"
+    path.touch()
+    assert free_path(tmp_path, stem, ".safetensors").name == f"{name}-2.safetensors"
+
+
+def test_long_names_stay_writable(tmp_path: Path) -> None:
+    free_path(tmp_path, "\N{GREEK SMALL LETTER PI}" * 300, ".safetensors").touch()
