@@ -14,12 +14,25 @@ os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 # The tensors of the tests are small: more threads cost more than they give.
 torch.set_num_threads(min(2, torch.get_num_threads()))
+
+# Random input of the files test_*_laws.py: the same examples in every run, and with `--hypothesis-profile thorough`
+# others, and many more. No example is remembered on disk, and slow machines are no failure.
+FORGETFUL = {
+    "deadline": None,
+    "database": None,
+    "phases": (Phase.explicit, Phase.generate, Phase.shrink),
+    "suppress_health_check": (HealthCheck.too_slow, HealthCheck.filter_too_much),
+}
+settings.register_profile("quick", derandomize=True, max_examples=100, **FORGETFUL)
+settings.register_profile("thorough", max_examples=1000, **FORGETFUL)
+settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)

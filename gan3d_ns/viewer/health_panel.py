@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from PIL import Image
 
+from gan3d_ns.field_types import wrong_fields
 from gan3d_ns.viewer.panel_text import alarm, as_text, data_url, picture, small, table
 
 if TYPE_CHECKING:
@@ -189,8 +190,11 @@ def write_report(folder: Path, report: HealthReport, num_yaws: int, front: int) 
     """
     content = {**vars(report), "panel": {"num_yaws": num_yaws, "front": front}}
     partial = folder / f"{REPORT_NAME}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / REPORT_NAME)
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / REPORT_NAME)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
@@ -198,6 +202,7 @@ def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
     try:
         content: dict[str, Any] = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
         settings = {name: int(number) for name, number in content.pop("panel").items()}
-        return HealthReport(**{**content, "alarms": tuple(content["alarms"])}), settings
-    except (OSError, ValueError, KeyError, TypeError):
+        report = HealthReport(**{**content, "alarms": tuple(content["alarms"])})
+        return None if wrong_fields(report) or {"num_yaws", "front"} - settings.keys() else (report, settings)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -30,10 +30,10 @@ def wait_for_signals() -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_between_steps_a_signal_ends_the_training_right_away(number: signal.Signals) -> None:
-    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
-        signal.raise_signal(number)
-        wait_for_signals()
-    assert stop.by == number
+    with StopRequest() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert stop.by == number
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -50,17 +50,19 @@ def test_a_step_is_finished(number: signal.Signals, capfd: pytest.CaptureFixture
 def test_patience_ends_but_weights_are_changed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.05)
     done: list[str] = []
-    with pytest.raises(KeyboardInterrupt), StopRequest() as stop, stop.whole_step():
-        signal.raise_signal(signal.SIGTERM)
-        with stop.changing():
-            end = time.monotonic() + 0.3
-            while time.monotonic() < end:
-                time.sleep(0.01)
-            done.append("weights")
-        end = time.monotonic() + 20.0
+
+    def work(seconds: float, name: str) -> None:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(0.01)
-        done.append("step")
+        done.append(name)
+
+    with StopRequest() as stop, stop.whole_step():
+        signal.raise_signal(signal.SIGTERM)
+        with stop.changing():
+            work(0.3, "weights")
+        with pytest.raises(KeyboardInterrupt):
+            work(20.0, "the rest")
     assert done == ["weights"]
 
 
