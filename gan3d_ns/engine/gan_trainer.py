@@ -29,7 +29,7 @@ from gan3d_ns.engine.checkpoint_files import (
     save_atomically,
 )
 from gan3d_ns.engine.event_writers import make_expendable
-from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
+from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
@@ -39,7 +39,7 @@ from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
