@@ -18,16 +18,18 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
-from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of, step_randomness
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
     checkpoint_state,
     read_checkpoint,
+    require_fitting_moments,
+    resuming_from,
     save_atomically,
 )
 from gan3d_ns.engine.event_writers import make_expendable
-from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
+from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
@@ -37,7 +39,7 @@ from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
@@ -276,15 +278,18 @@ class GanTrainer(Trainer):
         """
         CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
         pipeline, model = self.pipeline, self.pipeline.model
-        fresh = model.build_generator().to(pipeline.device)
+        centre = model.pose_prior.mean_pose()
+        with torch.random.fork_rng(devices=[]):
+            # As everything else a function of seed and step, so that a resumed run starts over as it would have.
+            torch.manual_seed(step_randomness(self.config.machine.seed, -1 - step, "cpu").initial_seed())
+            fresh = model.build_generator().to(pipeline.device)
+            discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         model.generator.load_state_dict(fresh.state_dict())
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
         if model.prior_grid is not None:
             model.prior_grid.reset()
         if pipeline.path_length is not None:
             pipeline.path_length.running_mean.zero_()
-        centre = model.pose_prior.mean_pose()
-        discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
         self.started_at = step
@@ -297,15 +302,17 @@ class GanTrainer(Trainer):
         path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
         state = read_checkpoint(path)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if config.load_scheduler:
-            self.optimizers.load_schedulers(state.get("schedulers", {}))
-        if state["scalers"]:  # empty where the run was trained without mixed precision
-            self.grad_scaler.load_state_dict(state["scalers"])
-        self.started_at = state.get("started_at", 0)
-        self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
-        self.cost = TrainingCost(**state.get("cost", {}))
-        self.best.resume(state.get("scores", []), path)
+        with resuming_from(path):
+            self.optimizers.load_optimizers(state["optimizers"])
+            require_fitting_moments(self.optimizers)
+            if config.load_scheduler:
+                self.optimizers.load_schedulers(state.get("schedulers", {}))
+            if state.get("scalers"):  # empty where the run was trained without mixed precision
+                self.grad_scaler.load_state_dict(state["scalers"])
+            self.started_at = int(state.get("started_at", 0))
+            self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
+            self.cost = TrainingCost(**state.get("cost", {}))
+            self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 
@@ -343,7 +350,8 @@ class GanTrainer(Trainer):
             message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
             if self.training_state == "completed":
                 raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
-            CONSOLE.print(f"[bold red]{message}; training goes on, older checkpoints are untouched.")
+            words = f"{message}; training goes on, older checkpoints are untouched."
+            CONSOLE.print(words, style="bold red", markup=False, soft_wrap=True)
             return
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("*.ckpt"):

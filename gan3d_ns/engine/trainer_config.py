@@ -19,6 +19,7 @@ from gan3d_ns.data.built_in import BUILT_IN_PRESETS
 from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
 from gan3d_ns.engine.processes import refuse_machine
+from gan3d_ns.engine.saved_settings import complete
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
     DensityNoiseConfig,
@@ -121,16 +122,17 @@ class GanTrainerConfig(TrainerConfig):
     """Steps between evaluations of a picture; 0 never."""
     steps_per_eval_all_images: int = 0
     """Steps between evaluations of all pictures; 0 never."""
-    viewer: ViewerConfig = field(default_factory=ViewerConfig)
-    """Viewer configuration"""
+    viewer: ViewerConfig = field(default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1"))
+    """Viewer configuration. It listens to this machine alone; nerfstudio's own default is everybody (0.0.0.0)."""
     vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
         "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
     ] = "viewer+tensorboard"
     """Which visualizer to use."""
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        """Reads a saved config: settings that are newer than it keep their defaults."""
-        vars(self).update({**vars(type(self)()), **state})
+        """Reads a saved config: settings that are newer than it keep their defaults, those of its parts too."""
+        vars(self).update(state)
+        complete(self)
         self.pipeline.model.method_name = self.method_name or ""
         self.note_pictures()
 

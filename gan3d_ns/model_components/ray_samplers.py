@@ -142,9 +142,10 @@ def fine_distances(
     if uniforms is None:
         shape = (*coarse.shape[:-1], num_samples)
         if jitter is not None:
-            uniforms = random_uniforms(shape, jitter, coarse.device)
+            uniforms = random_uniforms(shape, jitter, coarse.device).to(coarse.dtype)
         else:
-            uniforms = ((torch.arange(num_samples, device=coarse.device) + 0.5) / num_samples).expand(shape)
+            steps = torch.arange(num_samples, device=coarse.device, dtype=coarse.dtype)
+            uniforms = ((steps + 0.5) / num_samples).expand(shape)
     middles = 0.5 * (coarse[..., 1:] + coarse[..., :-1])
     return sample_pdf(middles, weights[..., 1:-1], uniforms)
 
