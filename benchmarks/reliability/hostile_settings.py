@@ -279,6 +279,8 @@ def foreign_arrays(whole: bytes, mark: Path, large: bool) -> Iterator[tuple[str,
         yield f"no {name}", packed({key: value for key, value in arrays.items() if key != name})
         for what, array in others.items():
             yield f"{name} is {what}", packed({**arrays, name: array})
+    if not large:
+        return
     stream = io.BytesIO()
     with (
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
