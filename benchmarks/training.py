@@ -116,9 +116,7 @@ class _RunningIteration:
 
         pipeline = self.trainer.pipeline
         randomness = torch.Generator(device=pipeline.device).manual_seed(self.step)
-        with torch.no_grad():
-            fakes = pipeline.generate(GRID_LATENTS, GRID_PICTURE, randomness)
-        pipeline.update_prior_grid(0, fakes, randomness)
+        pipeline.update_prior_grid(0, pipeline.draw(GRID_LATENTS, GRID_PICTURE, randomness), randomness)
 
     def turn(self) -> None:
         for _ in range(self.iteration.steps):

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.reliability kills`."""
+"""What docs/RELIABILITY.md measures, once more on your machine."""
 
 from typing import Union
 
@@ -6,8 +6,14 @@ import tyro
 from typing_extensions import Annotated
 
 from benchmarks.reliability.kills import Kills
+from benchmarks.reliability.processes import Processes
+from benchmarks.reliability.soak import Soak
 
-Command = Union[Annotated[Kills, tyro.conf.subcommand("kills")]]
+Command = Union[
+    Annotated[Kills, tyro.conf.subcommand("kills")],
+    Annotated[Processes, tyro.conf.subcommand("processes")],
+    Annotated[Soak, tyro.conf.subcommand("soak")],
+]
 
 
 def main() -> None:

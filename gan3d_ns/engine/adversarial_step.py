@@ -1,7 +1,7 @@
 """One step of the two opponents: discriminator phase, generator phase, moving average."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Dict, List, Tuple
 
 import torch
@@ -11,9 +11,11 @@ from torch.amp.grad_scaler import GradScaler
 
 from gan3d_ns.engine.ema import decay_with_warmup, update_ema
 from gan3d_ns.engine.failures import check_losses
+from gan3d_ns.engine.processes import Processes
 from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
+from gan3d_ns.pipelines.batch_parts import Weights, part_weights, weighted
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
 from gan3d_ns.pipelines.step import Fakes, Pictures, StepPlan
 
@@ -77,6 +79,7 @@ class AdversarialStep:
     step: int
     started_at: int
     """Step at which the present weights were new."""
+    processes: Processes = field(default_factory=Processes)
 
     def run(self) -> Tuple[Numbers, Numbers]:
         """One discriminator phase and one generator phase; returns all terms, and measures.
@@ -85,7 +88,9 @@ class AdversarialStep:
             Diverged: nothing of this step has reached a checkpoint.
         """
         pipeline, step = self.pipeline, self.step
+        processes = self.processes
         plan = plan_of(self.config, step, self.started_at)
+        plan = replace(plan, process=processes.rank, num_processes=processes.count)
         self.prepare(plan)
         randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
         real = pipeline.real_batch(plan, randomness)
@@ -95,29 +100,37 @@ class AdversarialStep:
         self.optimizers.zero_grad_all()
         with self.autocast():
             draw = pipeline.draw_batch(plan, randomness)
-            found = pipeline.search_parts(draw, plan, randomness)
+            found = pipeline.search_parts(draw, plan)
             with torch.set_grad_enabled(shared and whole):
-                rendered = [
-                    pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
-                ]
-            shown = Pictures.of(rendered, draw)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
-        self.descend(discriminator_terms, ["discriminator"])
+                rendered = [pipeline.render(draw[part], search) for part, search in zip(parts, found, strict=True)]
+            shown = Pictures.of(rendered, draw[plan.share])
+            with pipeline.looking_at(plan.beside(None, processes.total)):
+                terms = pipeline.discriminator_losses(plan, real, shown)
+            share = len(real) / plan.batch_size
+            terms = {name: share * term for name, term in terms.items()}
+        discriminator_terms = self.descend(terms, ["discriminator"])
 
-        generator_terms: Numbers = {}
         if not shared:
             with self.autocast():
                 draw = pipeline.draw_batch(plan, randomness)
-                found = pipeline.search_parts(draw, plan, randomness)
+                found = pipeline.search_parts(draw, plan)
+        generator_terms: Numbers = {}
+        weights: List[Weights] = []
         for index, part in enumerate(parts):
             with self.autocast():
                 if not (shared and whole):
-                    rendered[index] = pipeline.render(draw[part], randomness, found[index])
-                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
-                terms = pipeline.scaled_to_batch(terms, part, draw, found)
-            self.grad_scaler.scale(self.checked_sum(terms)).backward()
+                    rendered[index] = pipeline.render(draw[part], found[index])
+                if index == 0:
+                    known = rendered if shared or whole else [entry for entry in found if entry is not None]
+                    weights = part_weights(plan, known, draw, processes.total)
+                counterparts = real.detach()[part.start - plan.share.start : part.stop - plan.share.start]
+                with pipeline.looking_at(plan.beside(index, processes.total)):
+                    terms = pipeline.generator_losses(plan, counterparts, rendered[index])
+                terms = weighted(terms, weights[index])
+            self.backward(terms)
             for name, term in terms.items():
                 generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
+        generator_terms = self.agreed(generator_terms)
         self.step_optimizers([name for name in ("generator", "mapping") if name in self.optimizers.optimizers])
 
         self.adapt_loss_scale()
@@ -125,11 +138,11 @@ class AdversarialStep:
         with self.stopping.changing():
             update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
         pipeline.model.update_to_step(step)
-        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
+        if pipeline.update_prior_grid(step - self.started_at, draw, randomness):
+            processes.share(pipeline.model.prior_grid)
 
         pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
-        terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
-        return terms, self.measures(plan, rendered)
+        return {**discriminator_terms, **generator_terms}, self.measures(plan, rendered, share)
 
     def prepare(self, plan: StepPlan) -> None:
         """Passes the schedules' numbers on to those that they steer."""
@@ -166,24 +179,34 @@ class AdversarialStep:
             cache_enabled=False,
         )
 
-    def descend(self, terms: Numbers, groups: List[str]) -> None:
-        """Backward through the sum of the terms and a step of the groups' optimizers."""
-        self.grad_scaler.scale(self.checked_sum(terms)).backward()
+    def descend(self, terms: Numbers, groups: List[str]) -> Numbers:
+        """Backward through the sum of the terms and a step of the groups' optimizers; returns all processes' terms."""
+        agreed = self.agreed(terms)
+        self.backward(terms)
         self.step_optimizers(groups)
+        return agreed
+
+    def backward(self, terms: Numbers) -> None:
+        """Adds the gradient of the sum of the terms to those of the weights, times the loss scale."""
+        self.grad_scaler.scale(torch.stack(list(terms.values())).sum()).backward()
 
     def step_optimizers(self, groups: List[str]) -> None:
-        """A step of the groups' optimizers; none of those whose gradient has overflown."""
+        """A step of the groups' optimizers by all processes' gradients; none of those whose gradient has overflown."""
+        for name in groups:
+            self.processes.add_gradients(self.optimizers.parameters[name])
         with self.stopping.changing():
             self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)  # pyright: ignore[reportArgumentType]
 
-    def checked_sum(self, terms: Numbers) -> Tensor:
-        """Sum of the terms.
+    def agreed(self, terms: Numbers) -> Numbers:
+        """The terms of the whole batch, which all processes add up to, without gradient.
 
         Raises:
-            Diverged: it is not finite or has exploded.
+            Diverged: their sum is not finite or has exploded, in any process and therefore in all of them.
         """
-        check_losses(terms, self.step)
-        return torch.stack(list(terms.values())).sum()
+        values = self.processes.total(torch.stack(list(terms.values())).float())
+        everywhere = dict(zip(terms, values, strict=True))
+        check_losses(everywhere, self.step)
+        return everywhere
 
     def adapt_loss_scale(self) -> None:
         """Lets the loss scale and the schedulers follow the steps that were taken, or left out after an overflow."""
@@ -194,12 +217,15 @@ class AdversarialStep:
         if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
             self.grad_scaler.update(SMALLEST_LOSS_SCALE)
 
-    def measures(self, plan: StepPlan, rendered: List[Fakes]) -> Numbers:
-        """What is worth watching beside the losses."""
-        return {
+    def measures(self, plan: StepPlan, rendered: List[Fakes], share: float) -> Numbers:
+        """What is worth watching beside the losses: means over the processes, each by its share of the batch."""
+        seen = {
             "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
-            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
+            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).float().mean(),
+            **self.pipeline.score_measures,
+        }
+        return {
             "window_half_width": torch.tensor(plan.window_half_width),
             "resolution": torch.tensor(float(plan.resolution)),
-            **self.pipeline.score_measures,
+            **dict(zip(seen, self.processes.total(share * torch.stack(list(seen.values()))), strict=True)),
         }

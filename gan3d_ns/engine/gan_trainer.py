@@ -1,6 +1,7 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Dict, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
@@ -16,7 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
-from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of, step_randomness
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
@@ -26,16 +28,18 @@ from gan3d_ns.engine.checkpoint_files import (
     resuming_from,
     save_atomically,
 )
-from gan3d_ns.engine.failures import Diverged, diverged, is_out_of_memory, out_of_memory
+from gan3d_ns.engine.event_writers import make_expendable
+from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
+from gan3d_ns.engine.processes import Processes, only_compute, refuse_shares
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
@@ -54,11 +58,6 @@ class GanTrainer(Trainer):
     pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
-        if world_size > 1:
-            raise UserError(
-                f"training on {world_size} devices is not supported: the two opponents would not be kept alike. Set "
-                "--machine.num-devices 1 and --machine.num-machines 1."
-            )
         changed = config.resolve_preset()
         if changed:
             CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")
@@ -67,7 +66,11 @@ class GanTrainer(Trainer):
         config.validate_shown_sides()
         # Far from matter opacities fall below the normal range of floats, where CPUs compute many times more slowly.
         torch.set_flush_denormal(True)
+        refuse_shares(config.curriculum, world_size)
         super().__init__(config, local_rank, world_size)
+        self.processes = Processes(world_size, self.device)
+        if not self.processes.first:
+            only_compute(config)
         if config.mixed_precision and config.half_precision == "bfloat16":
             self.mixed_precision = True  # nerfstudio switches it off on CPUs, which know this type well enough
         self.reseeds_left = config.hollow_reseeds
@@ -78,7 +81,7 @@ class GanTrainer(Trainer):
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
-        self.stopping = StopRequest(lambda: self.world_size == 1 or self.training_state != "training")
+        self.stopping = StopRequest(self.may_leave)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -89,6 +92,7 @@ class GanTrainer(Trainer):
             )
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
+            make_expendable()
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
             end = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = end
@@ -103,6 +107,14 @@ class GanTrainer(Trainer):
                 super().train()
             except KeyboardInterrupt:
                 self.stop_early()
+            self.processes.wait()
+
+    def may_leave(self) -> bool:
+        """Whether this process may end on a signal; several agree on it at the end of a step, paused or not."""
+        if self.world_size == 1 or self.training_state == "completed":
+            return True
+        self.training_state = "training"
+        return False
 
     def stop_early(self) -> None:
         """After Ctrl-C or SIGTERM: saves what was learnt and says how to go on.
@@ -129,6 +141,10 @@ class GanTrainer(Trainer):
         """Stops the viewer when an error ends the training: its threads would keep the process alive for ever."""
         try:
             yield
+        except KeyboardInterrupt:  # before the first step, while pictures are read
+            self.shutdown()
+            CONSOLE.print("\nStopped before the first step; nothing was trained.")
+            raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             self.shutdown()
             raise
@@ -148,11 +164,10 @@ class GanTrainer(Trainer):
             with self.cost.counting(), self.stopping.whole_step():
                 terms, measures = self.adversarial_step(step).run()
                 self.last_completed = step
-            if self.stopping.by is not None:
+            if self.processes.any(self.stopping.by is not None):
                 raise KeyboardInterrupt
             with self.cost.counting():
-                self.health.after_step(step, {**terms, **measures})
-                self.after_step(step)
+                self.after_step(step, {**terms, **measures})
         except Diverged as error:
             raise diverged(error.symptom, self.checkpoint_dir, error.advice) from None
         except (RuntimeError, MemoryError) as error:
@@ -173,14 +188,30 @@ class GanTrainer(Trainer):
             self.stopping,
             step,
             self.started_at,
+            self.processes,
         )
 
-    @check_main_thread
-    def after_step(self, step: int) -> None:
-        """Geometry check, best checkpoint and sample panel, at their intervals."""
+    def setup_optimizers(self) -> Optimizers:
+        """The optimizers of new weights, which are those of the first process in all of them."""
+        pipeline, processes = self.pipeline, self.processes
+        pipeline.total = processes.total
+        processes.share(pipeline)
+        if not processes.first:  # nerfstudio's trainer lets every process write this file
+            pipeline.datamanager.train_dataparser_outputs.save_dataparser_transform = lambda path: None
+        return super().setup_optimizers()
+
+    def after_step(self, step: int, measures: Dict[str, Tensor]) -> None:
+        """Health, geometry check, best checkpoint and sample panel, at their intervals.
+
+        By the first process: the others wait for it in the next step.
+        """
         config = self.config
+        if self.processes.first:
+            self.health.after_step(step, measures)
         if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
+        if not self.processes.first:
+            return
         if self.best.due(step, self.health.end, self.started_at):
             resolution = stage_at(config.curriculum, step).resolution
             self.best.check(step, self.pipeline, resolution, self.started_at, self.cost, self.whole_state)
@@ -213,6 +244,13 @@ class GanTrainer(Trainer):
 
     def check_outward_facing(self, step: int) -> None:
         """Says whether surfaces bulge towards the camera; starts over with other weights if asked to."""
+        hollow = self.processes.first and self.surfaces_are_hollow(step)
+        if self.processes.first_says(hollow) and self.reseeds_left > 0:
+            self.reseeds_left -= 1
+            self.reseed(step)
+
+    def surfaces_are_hollow(self, step: int) -> bool:
+        """Looks at some objects' surfaces and says what it has seen."""
         resolution = stage_at(self.config.curriculum, step).resolution
         _, health = sample_panel(self.pipeline.model, list(range(16)), 1.0, 3, resolution)
         if health.hit_rate < SMALLEST_HIT_RATE:
@@ -220,20 +258,18 @@ class GanTrainer(Trainer):
                 f"[bold yellow]Step {step}: only {health.hit_rate:.0%} of the rays meet a surface, too few to see "
                 "which way it faces. Look at samples.png: the pose prior may not fit the pictures."
             )
-            return
+            return False
         if health.hollow_fraction <= HOLLOW_MAJORITY:
             CONSOLE.print(
                 f"Step {step}: surfaces face outwards, the middle is {health.relief:.4f} nearer than around it."
             )
-            return
+            return False
         CONSOLE.print(
             f"[bold yellow]Step {step}: {health.hollow_fraction:.0%} of the surfaces are hollow (the middle lies "
             f"{-health.relief:.4f} deeper than around it). Another --machine.seed, or --hollow-reseeds 2, helps."
         )
         self.health.announced["hollow"] = step
-        if self.reseeds_left > 0:
-            self.reseeds_left -= 1
-            self.reseed(step)
+        return True
 
     def reseed(self, step: int) -> None:
         """Fresh weights for generator, average and discriminator, and fresh optimizers.
@@ -242,15 +278,18 @@ class GanTrainer(Trainer):
         """
         CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
         pipeline, model = self.pipeline, self.pipeline.model
-        fresh = model.build_generator().to(pipeline.device)
+        centre = model.pose_prior.mean_pose()
+        with torch.random.fork_rng(devices=[]):
+            # As everything else a function of seed and step, so that a resumed run starts over as it would have.
+            torch.manual_seed(step_randomness(self.config.machine.seed, -1 - step, "cpu").initial_seed())
+            fresh = model.build_generator().to(pipeline.device)
+            discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         model.generator.load_state_dict(fresh.state_dict())
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
         if model.prior_grid is not None:
             model.prior_grid.reset()
         if pipeline.path_length is not None:
             pipeline.path_length.running_mean.zero_()
-        centre = model.pose_prior.mean_pose()
-        discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
         self.started_at = step
@@ -311,7 +350,8 @@ class GanTrainer(Trainer):
             message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
             if self.training_state == "completed":
                 raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
-            CONSOLE.print(f"[bold red]{message}; training goes on, older checkpoints are untouched.")
+            words = f"{message}; training goes on, older checkpoints are untouched."
+            CONSOLE.print(words, style="bold red", markup=False, soft_wrap=True)
             return
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("*.ckpt"):

@@ -11,12 +11,14 @@ import yaml
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from typing_extensions import Annotated
 
 from gan3d_ns.data.built_in import BUILT_IN_PRESETS
 from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
+from gan3d_ns.engine.processes import refuse_machine
 from gan3d_ns.engine.saved_settings import complete
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
@@ -120,8 +122,8 @@ class GanTrainerConfig(TrainerConfig):
     """Steps between evaluations of a picture; 0 never."""
     steps_per_eval_all_images: int = 0
     """Steps between evaluations of all pictures; 0 never."""
-    viewer: ViewerConfig = field(default_factory=ViewerConfig)
-    """Viewer configuration"""
+    viewer: ViewerConfig = field(default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1"))
+    """Viewer configuration. It listens to this machine alone; nerfstudio's own default is everybody (0.0.0.0)."""
     vis: Literal[  # pyright: ignore[reportIncompatibleVariableOverride]
         "viewer", "wandb", "tensorboard", "comet", "viewer+wandb", "viewer+tensorboard", "viewer+comet", "viewer_legacy"
     ] = "viewer+tensorboard"
@@ -153,13 +155,17 @@ class GanTrainerConfig(TrainerConfig):
         super().set_experiment_name()
 
     def save_config(self) -> None:
-        """Writes config.yml into the run's folder, whole or not at all.
+        """Writes config.yml into the run's folder, whole or not at all; of several machines the first one does.
 
         Raises:
-            UserError: it would open the best checkpoint in place of the latest, or cannot be written.
+            UserError: it would open the best checkpoint in place of the latest, or cannot be written; or ns-train,
+                which calls this first, cannot start so many processes.
         """
         refuse_best(self)
+        refuse_machine(self)
         self.note_pictures()
+        if self.machine.machine_rank > 0 or not comms.is_main_process():
+            return
         path = self.get_base_dir() / "config.yml"
         CONSOLE.log(f"Saving config to: {path}")
         write_atomically(path, yaml.dump(self).encode("utf-8"))

@@ -149,8 +149,9 @@ def slerp(
     """The way along an arc around the origin; lengths are interpolated linearly, so that equal ones are kept."""
     lengths = [entry.norm(dim=-1, keepdim=True) for entry in (first, second)]
     units = [entry / length.clamp(min=SHORTEST) for entry, length in zip((first, second), lengths, strict=True)]
-    cosine = (units[0] * units[1]).sum(dim=-1, keepdim=True).clamp(-1.0, 1.0)
-    angle = torch.acos(cosine)
+    # Exact at every angle, where the arc cosine loses half of the digits of small and large ones.
+    apart, together = ((units[0] + sign * units[1]).norm(dim=-1, keepdim=True) for sign in (-1.0, 1.0))
+    angle = 2.0 * torch.atan2(apart, together)
     sine = torch.sin(angle).clamp(min=SHORTEST)
     weights = [torch.sin((1.0 - amount) * angle) / sine, torch.sin(amount * angle) / sine]
     arc = (weights[0] * units[0] + weights[1] * units[1]) * torch.lerp(lengths[0], lengths[1], amount)

@@ -192,8 +192,11 @@ def write_report(folder: Path, report: HealthReport, num_yaws: int, front: int) 
     """
     content = {**vars(report), "panel": {"num_yaws": num_yaws, "front": front}}
     partial = folder / f"{REPORT_NAME}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / REPORT_NAME)
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / REPORT_NAME)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
