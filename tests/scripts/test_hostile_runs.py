@@ -40,9 +40,9 @@ def checkpoint_of(config: Path) -> Path:
 
 
 def change(config: Path, pattern: str, replacement: str) -> None:
-    text, count = re.subn(pattern, replacement, config.read_text(), count=1, flags=re.MULTILINE)
+    text, count = re.subn(pattern, replacement, config.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
     assert count == 1
-    config.write_text(text)
+    config.write_text(text, encoding="utf-8")
 
 
 def refusal(read: Callable[[], Any]) -> str:
@@ -63,7 +63,7 @@ def test_settings_that_an_older_version_did_not_write_have_their_defaults(copied
     """At the top and in the parts, for gan3d and for nerfstudio's commands."""
     for line in (r"^ema_decay: .*\n", r"^  interval: 2000.0\n", r"^      max_megapixels: .*\n"):
         change(copied_run, line, "")
-    ours, theirs = read_run_config(copied_run), yaml.load(copied_run.read_text(), Loader=yaml.Loader)
+    ours, theirs = read_run_config(copied_run), yaml.load(copied_run.read_text(encoding="utf-8"), Loader=yaml.Loader)
     for config in (ours, theirs):
         assert config.top_k.interval == 2000
         assert config.pipeline.datamanager.collection.max_megapixels == 100.0
@@ -78,7 +78,7 @@ def test_settings_of_a_newer_version_are_named_and_left_out(copied_run: Path) ->
         config = read_run_config(copied_run)
     assert "from_the_future, keep_best.horizon" in printed.get()
     assert not hasattr(config, "from_the_future") and not hasattr(config.keep_best, "horizon")
-    assert not hasattr(yaml.load(copied_run.read_text(), Loader=yaml.Loader).keep_best, "horizon")
+    assert not hasattr(yaml.load(copied_run.read_text(encoding="utf-8"), Loader=yaml.Loader).keep_best, "horizon")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,9 @@ def test_nerfstudio_says_what_a_config_names_that_is_gone(copied_run: Path) -> N
 
 
 def test_a_config_of_windows_opens(copied_run: Path) -> None:
-    copied_run.write_text(copied_run.read_text().replace("pathlib.PosixPath", "pathlib.WindowsPath"))
+    copied_run.write_text(
+        copied_run.read_text(encoding="utf-8").replace("pathlib.PosixPath", "pathlib.WindowsPath"), encoding="utf-8"
+    )
     config = read_run_config(copied_run)
     assert isinstance(config.output_dir, Path) and config.output_dir.name == "outputs"
 
@@ -128,7 +130,7 @@ def harmful_run(copied_run: Path, tmp_path: Path) -> tuple[Path, Path]:
     run = copied_run.parent / "pictures" / "gof-gan-tiny" / "tiny"
     run.mkdir(parents=True)
     (copied_run.parent / "nerfstudio_models").rename(run / "nerfstudio_models")
-    config = yaml.load(copied_run.read_text(), Loader=yaml.Loader)
+    config = yaml.load(copied_run.read_text(encoding="utf-8"), Loader=yaml.Loader)
     config.output_dir = copied_run.parent
     moved = run / "config.yml"
     moved.write_text(yaml.dump(config))
