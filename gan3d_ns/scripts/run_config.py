@@ -219,6 +219,7 @@ def settings_of(root: yaml.Node) -> Any:
     from nerfstudio.utils.rich_utils import CONSOLE
 
     from gan3d_ns.engine.saved_settings import check_values, complete, named, nested_settings
+    from gan3d_ns.engine.schedules import validate_stages
 
     loader = _RunLoader("")
     try:
@@ -233,6 +234,7 @@ def settings_of(root: yaml.Node) -> Any:
     for path, one in nested_settings(settings):
         _look_up_names(path, one)
     check_values(settings)
+    validate_stages(settings.curriculum)
     if unknown:
         CONSOLE.print(
             f"Settings that this version of gan3d_ns does not know are left out: {named(unknown)}. Another version has "
