@@ -58,8 +58,14 @@ def load_fixture() -> Callable[[str], dict[str, Tensor]]:
     return read_fixture
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests where there is no CUDA device."""
+    """Keep together what shares expensive fixtures where pytest-xdist spreads the tests; skip `gpu` without CUDA."""
+    for item in items:
+        # One run of a method serves a whole folder, everything else is shared within files at most.
+        values = getattr(item, "callspec", None)
+        run = values.params.get("trained") if values is not None else None
+        item.add_marker(pytest.mark.xdist_group(run or item.nodeid.partition("::")[0]))
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA device")

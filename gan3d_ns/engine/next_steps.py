@@ -28,7 +28,7 @@ def next_steps(
         resume += f" --preset {config.preset}"
     return (
         f"Samples:      {panel}  (surface on {health.hit_rate:.0%} of the rays)",
-        f"View it:      ns-viewer --load-config {run}",
+        f"View it:      ns-viewer --load-config {run} --viewer.websocket-host 127.0.0.1",
         f"Take a mesh:  gan3d export mesh --load-config {run} --seeds 0 1 2",
         f"More samples: gan3d sample --load-config {run}",
         f"Measure it:   gan3d eval --load-config {run}",

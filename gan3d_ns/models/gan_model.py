@@ -56,6 +56,7 @@ from gan3d_ns.models.ray_bounds import reached, seen_radius, with_near_and_far
 from gan3d_ns.models.scene_panel import scene_controls
 from gan3d_ns.models.shown_object import PseudoDistanceField, ShownObject
 from gan3d_ns.viewer.camera_home import CameraHome, Home
+from gan3d_ns.viewer.doorman import Doorman
 from gan3d_ns.viewer.latent_controls import LatentControls
 from gan3d_ns.viewer.render_guard import RenderGuard
 from gan3d_ns.viewer.render_thread import open_background, viewer_of_this_thread, wanted_outputs
@@ -185,6 +186,7 @@ class GanModel(Model):
             scene=self.scene_controls,
         )
         self.guard = RenderGuard()
+        self.doorman = Doorman()
         self.camera_home = CameraHome(self.home)
         grid = config.prior_grid
         self.prior_grid: Optional[PriorGrid] = grid.setup(radius=self.seen_radius) if grid.enabled else None
