@@ -103,7 +103,7 @@ def test_cameras_of_nerfstudio_have_the_same_rays(config, seed, resolution):
         assert_close(fast.directions[index], slow.directions, atol=2e-5, rtol=0)
 
 
-@given(pose_priors(), seeds, share_of_examples, tensors((1, 6, 2), -1.0, 1.0), dtypes)
+@given(pose_priors(), seeds, tensors((1, 6, 2), -1.0, 1.0), dtypes)
 def test_rays_through_chosen_points_are_those_of_the_pixels_there(config, seed, points, dtype):
     """Also for poses in double precision, and one list of points for all cameras."""
     prior, views = drawn(config, seed)
