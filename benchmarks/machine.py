@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
-import resource
 import subprocess
 import time
 from pathlib import Path
@@ -19,7 +19,7 @@ PACKAGES = ("nerfstudio", "nerfacc", "tinycudann", "numpy")
 def processor() -> str:
     """Name of the processor's model."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
@@ -89,7 +89,7 @@ def total_memory_bytes() -> int:
 
 
 def peak_memory_gb() -> float:
-    """Largest memory of this process so far, in GB: of the GPU where it has used one, else resident.
+    """Largest memory of this process so far, in GB: of the GPU where it has used one, else resident; NaN on Windows.
 
     Linux hands a child its parent's peak in `ru_maxrss`; `VmHWM` counts this process alone.
     """
@@ -98,7 +98,13 @@ def peak_memory_gb() -> float:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 1e9
     resident = _status_bytes("VmHWM")
-    return (resident or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT) / 1e9
+    if resident is None:
+        try:
+            import resource
+        except ImportError:
+            return math.nan
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RUSAGE_UNIT
+    return resident / 1e9
 
 
 def present_memory_gb() -> float:
@@ -113,7 +119,7 @@ def present_memory_gb() -> float:
 
 def _status_bytes(key: str) -> int | None:
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(key):
                 return int(line.split()[1]) * 1024
     except OSError:

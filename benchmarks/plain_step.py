@@ -18,7 +18,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
     """One such step of the trainer's networks."""
     import torch
 
-    from gan3d_ns.engine.gan_trainer import step_randomness
+    from gan3d_ns.engine.adversarial_step import step_randomness
     from gan3d_ns.model_components import losses
     from gan3d_ns.model_components.ray_samplers import spread_evenly
     from gan3d_ns.model_components.surface import SurfaceHits
@@ -42,6 +42,7 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
         output = generator.composite(styles, rays, distances, misses)
         return shown_as(generator.pictures(output, styles)), poses, output
 
+    phases = trainer.adversarial_step(step)
     trainer.optimizers.zero_grad_all()
     pipeline.discriminator.requires_grad_(True)
     with torch.no_grad():
@@ -51,12 +52,12 @@ def plain_step(trainer: GanTrainer, step: int) -> None:
     loss = losses.non_saturating_discriminator_loss(on_real.score, on_fake.score)
     assert on_fake.pose is not None
     loss = loss + losses.pose_loss(on_fake.pose, poses) + losses.r1_penalty(on_real.score, real)
-    trainer.descend({"d": loss}, ["discriminator"], step)
+    phases.descend({"d": loss}, ["discriminator"])
     pipeline.discriminator.requires_grad_(False)
     images, poses, output = draw()
     on_fake = pipeline.discriminator(images)
     assert on_fake.pose is not None
     loss = losses.non_saturating_generator_loss(on_fake.score) + losses.pose_loss(on_fake.pose, poses)
     loss = loss + losses.opacity_prior(output.geometry_values)
-    trainer.descend({"g": loss}, ["generator", "mapping"], step)
+    phases.descend({"g": loss}, ["generator", "mapping"])
     trainer.grad_scaler.update()

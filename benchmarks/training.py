@@ -116,9 +116,7 @@ class _RunningIteration:
 
         pipeline = self.trainer.pipeline
         randomness = torch.Generator(device=pipeline.device).manual_seed(self.step)
-        with torch.no_grad():
-            fakes = pipeline.generate(GRID_LATENTS, GRID_PICTURE, randomness)
-        pipeline.update_prior_grid(0, fakes, randomness)
+        pipeline.update_prior_grid(0, pipeline.draw(GRID_LATENTS, GRID_PICTURE, randomness), randomness)
 
     def turn(self) -> None:
         for _ in range(self.iteration.steps):
@@ -260,7 +258,7 @@ def render_pictures(trainer: GanTrainer, step: int) -> RenderOutput:
     """A batch of pictures as the discriminator's phase gets them, without gradient."""
     import torch
 
-    from gan3d_ns.engine.gan_trainer import step_randomness
+    from gan3d_ns.engine.adversarial_step import step_randomness
 
     plan, pipeline = trainer.plan(step), trainer.pipeline
     pipeline.set_window(plan.window_half_width)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that are devices on Windows, with any suffix."""
+LONGEST_STEM = 100
+"""Letters; file systems stop at 255 bytes."""
+
 
 def free_path(folder: Path, stem: str, suffix: str) -> Path:
     """A path in the folder at which there is no file yet; letters that file systems dislike become underscores."""
-    stem, number = re.sub(r"[^\w.+-]", "_", stem) or "object", 1
+    stem, number = re.sub(r"[^\w.+-]", "_", stem)[:LONGEST_STEM] or "object", 1
+    if RESERVED.fullmatch(stem):
+        stem = f"_{stem}"
     path = folder / f"{stem}{suffix}"
     while path.exists():
         number += 1

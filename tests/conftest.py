@@ -14,12 +14,25 @@ os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 # The tensors of the tests are small: more threads cost more than they give.
 torch.set_num_threads(min(2, torch.get_num_threads()))
+
+# Random input of the files test_*_laws.py: the same examples in every run, and with `--hypothesis-profile thorough`
+# others, and many more. No example is remembered on disk, and slow machines are no failure.
+FORGETFUL = {
+    "deadline": None,
+    "database": None,
+    "phases": (Phase.explicit, Phase.generate, Phase.shrink),
+    "suppress_health_check": (HealthCheck.too_slow, HealthCheck.filter_too_much),
+}
+settings.register_profile("quick", derandomize=True, max_examples=100, **FORGETFUL)
+settings.register_profile("thorough", max_examples=1000, **FORGETFUL)
+settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +58,14 @@ def load_fixture() -> Callable[[str], dict[str, Tensor]]:
     return read_fixture
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `gpu` tests where there is no CUDA device."""
+    """Keep together what shares expensive fixtures where pytest-xdist spreads the tests; skip `gpu` without CUDA."""
+    for item in items:
+        # One run of a method serves a whole folder, everything else is shared within files at most.
+        values = getattr(item, "callspec", None)
+        run = values.params.get("trained") if values is not None else None
+        item.add_marker(pytest.mark.xdist_group(run or item.nodeid.partition("::")[0]))
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA device")

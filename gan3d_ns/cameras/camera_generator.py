@@ -231,7 +231,8 @@ SPREAD_OF_STD = {
 }
 """What a prior calls its spread, over the standard deviation of what it draws."""
 
-
+WIDEST_RADIUS_SHARE = 0.9
+"""A prior's cameras stand on one side of the origin: its spread of radii over their mean is smaller than 1."""
 EVEN_ALL_AROUND = 0.1
 """Length of the mean of unit vectors below which directions have no middle."""
 
@@ -259,6 +260,7 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
         yaw_mean, yaw_spread = prior.yaw_mean_deg, 180.0
     above = torch.rad2deg(pitch) if family != "spherical" else 90.0 * (1.0 - pitch.cos())
     mean, spread = 90.0 - float(above.mean()), scale * float(above.std(correction=0))
+    mean = min(max(mean, -90.0), 90.0)  # single precision may go beyond the pole
     if family in ("uniform", "spherical"):
         spread = min(spread, 90.0 - abs(mean))
     changed = replace(
@@ -275,7 +277,8 @@ def fitted_prior(prior: PosePriorConfig, viewpoints: Viewpoints) -> PosePriorCon
     if viewpoints.radii is not None:
         radii = viewpoints.radii.double()
         changed.radius = float(radii.mean())
-        changed.radius_spread = math.sqrt(3.0) * float(radii.std(correction=0))
+        spread = math.sqrt(3.0) * float(radii.std(correction=0))
+        changed.radius_spread = min(spread, WIDEST_RADIUS_SHARE * changed.radius)
         further = changed.largest_radius - prior.largest_radius
         # A prior's near is at least twice its spread of radii.
         changed.near = max(prior.near + further, 2.0 * changed.radius_spread, SMALLEST_NEAR)

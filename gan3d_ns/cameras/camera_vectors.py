@@ -24,6 +24,8 @@ MATRIX_MAGNITUDE = 0.15 * math.sqrt(2.0)
 """Of the matrices that stand for rotations in `full`: their entries have the root mean square .15 of the published
 prior's."""
 QUARTER = math.pi / 2
+NARROWEST_HALF = 1e-6
+"""Half ranges below this are points, so that no number becomes infinite."""
 
 
 class Range(NamedTuple):
@@ -38,7 +40,12 @@ class Range(NamedTuple):
 
     def number(self, values: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The number of a quantity; 0 where the range is a point."""
-        return (values - self.centre) / self.half if self.half > 0 else torch.zeros_like(values)
+        return torch.zeros_like(values) if self.is_point else (values - self.centre) / self.half
+
+    @property
+    def is_point(self) -> bool:
+        """Whether there is nothing to choose."""
+        return self.half < NARROWEST_HALF
 
 
 class CameraRanges(NamedTuple):
@@ -106,7 +113,7 @@ def vectors_of_viewpoints(
     if viewpoints.tangents is not None:
         fov = list(ranges.fov_deg.number(torch.rad2deg(2.0 * torch.atan(viewpoints.tangents))).unbind(-1))
     if parametrisation == "normal":
-        number = torch.rad2deg(rotation) / ranges.yaw_deg.half if ranges.yaw_deg.half > 0 else nothing
+        number = nothing if ranges.yaw_deg.is_point else torch.rad2deg(rotation) / ranges.yaw_deg.half
         return torch.stack((*fov, number, elevation, radius), dim=-1)
     cosine, sine = MATRIX_MAGNITUDE * rotation.cos(), MATRIX_MAGNITUDE * rotation.sin()
     return torch.stack((*fov, elevation, radius, cosine, -sine, sine, cosine), dim=-1)

@@ -45,7 +45,7 @@ def framing_problem(prior: PosePriorConfig, half_sides: Optional[tuple[float, fl
     half_frame = radius * math.tan(math.radians(prior.fov_deg) / 2.0)
     if half_frame < LEAST_SHARE * largest:
         found = "shows only a small part of"
-    elif smallest < LEAST_SHARE * half_frame:
+    elif largest < LEAST_SHARE * half_frame:
         found = "is far wider than"
     else:
         return None

@@ -260,7 +260,7 @@ class PosePrior:
 
         The pixel area is each ray's equal share of the rectangle that they span. The points may be one list for all.
         """
-        local = self._directions(viewpoints, coordinates)
+        local = self._directions(viewpoints, coordinates).to(viewpoints.poses.dtype)
         # What is spanned in tangents, on the plane at distance 1.
         reach = coordinates.amax(dim=1) - coordinates.amin(dim=1)
         spread = (reach * self._tangents(viewpoints)).prod(dim=-1) / coordinates.shape[1]
@@ -304,7 +304,7 @@ class PosePrior:
             directions=directions,
             pixel_area=pixel_area.expand_as(ones),
             nears=(config.near - closer).clamp(min=SMALLEST_NEAR) * stretch * ones,
-            fars=(config.far - closer) * stretch * ones,
+            fars=(config.far - closer).clamp(min=2.0 * SMALLEST_NEAR) * stretch * ones,
         )
 
 
@@ -386,6 +386,9 @@ POSE_PRIOR_PRESETS: Dict[str, PosePriorConfig] = {
 
 
 def _validate(config: PosePriorConfig) -> None:
+    for name, value in vars(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} is {value}; give a finite number.")
     if config.near <= 0:
         raise UserError(f"near is {config.near}, but must be positive; a published value is 0.88.")
     if config.far <= config.near:
@@ -398,6 +401,11 @@ def _validate(config: PosePriorConfig) -> None:
         )
     if config.radius <= 0:
         raise UserError(f"radius is {config.radius}, but must be positive; the convention is 1.0.")
+    if config.radius_spread >= config.radius:
+        raise UserError(
+            f"radius_spread is {config.radius_spread} and radius {config.radius}; set it below the radius, so that no "
+            "camera stands beyond the origin."
+        )
     if not 0 < config.fov_deg < 180:
         raise UserError(f"fov_deg is {config.fov_deg}, but must lie between 0 and 180 degrees; GOF uses 12.")
     if config.fov_std_deg < 0:

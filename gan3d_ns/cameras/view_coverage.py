@@ -72,16 +72,23 @@ class ViewCoverage:
         return BORDER_SOFTNESS * (odds - math.log(SEEN_BY_FRACTION / (1.0 - SEEN_BY_FRACTION)))
 
     def bounds(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        """Lower and upper world corner of an axis-aligned box around the seen region, a little larger than it."""
+        """Lower and upper world corner of an axis-aligned box around the seen region, a little larger than it.
+
+        Where no place is seen by enough cameras, the box around all that any of them sees.
+        """
         config, tangent = self.config, math.tan(math.radians(self.config.fov_deg) / 2.0)
         corners = self.positions.new_tensor([[x, y, -1.0] for x, y in itertools.product((-tangent, tangent), repeat=2)])
         # The far end of a frustum is a part of a sphere; the plane that touches it bounds it.
         local = torch.cat([config.near * normalize(corners, dim=-1), config.far * corners])
         world = torch.einsum("cij,kj->cki", self.rotations, local) + self.positions[:, None]
-        lower, upper = world.amin(dim=(0, 1)), world.amax(dim=(0, 1))
+        # Of wide frames the far corners lie much further out than anything that is seen.
+        lower = torch.maximum(world.amin(dim=(0, 1)), self.positions.amin(dim=0) - config.far)
+        upper = torch.minimum(world.amax(dim=(0, 1)), self.positions.amax(dim=0) + config.far)
         steps = torch.linspace(0.0, 1.0, BOUNDS_STEPS + 1, device=lower.device)
         lattice = lower + (upper - lower) * torch.cartesian_prod(steps, steps, steps)
         seen = lattice[self.margin(lattice) > 0]
+        if len(seen) == 0:
+            return lower, upper
         spacing = (upper - lower) / BOUNDS_STEPS
         return torch.maximum(seen.amin(dim=0) - spacing, lower), torch.minimum(seen.amax(dim=0) + spacing, upper)
 

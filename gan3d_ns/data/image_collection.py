@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.image_files import IMAGE_SUFFIXES, ImageReading, UnusableImage, list_image_files, read_image
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, printable, shown_path
 
 BACKGROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128)}
 """Named backgrounds in RGB."""
@@ -115,7 +115,7 @@ class ImageCollection:
             raise UserError(f"resolution is {resolution}, but must be at least 1 pixel.")
         self.config = config
         self.resolution = resolution
-        self.source = f"{source}" if isinstance(source, Path) else f"the list of {len(source)} files"
+        self.source = shown_path(source) if isinstance(source, Path) else f"the list of {len(source)} files"
         files = _files_of(source)
         root = source if isinstance(source, Path) else None
         reading = ImageReading(
@@ -128,14 +128,14 @@ class ImageCollection:
         num_bytes = len(files) * 3 * resolution**2
         large = num_bytes > config.memory_limit_mb * (1 << 20)
         target = (cache_folder or cache_root()) / "collections" / _cache_key(files, root, reading)
-        if not _is_complete(target, resolution):
+        if not _is_complete(target, resolution, len(files)):
             start = time.monotonic()
             if large:
                 _check_room(target, num_bytes)
                 publish_folder(
                     target,
                     lambda folder: self._decode_to_disk(folder, files, reading),
-                    lambda folder: _is_complete(folder, resolution),
+                    lambda folder: _is_complete(folder, resolution, len(files)),
                 )
             else:
                 self._decode_to_memory(files, reading)
@@ -207,7 +207,7 @@ class ImageCollection:
             _write_index(folder, files, [numbers[path] for path in self.paths], self.skipped)
 
         try:
-            publish_folder(target, build, lambda folder: _is_complete(folder, self.resolution))
+            publish_folder(target, build, lambda folder: _is_complete(folder, self.resolution, len(files)))
         except OSError as error:
             CONSOLE.print(
                 f"[yellow]The decoded images were not kept in {escape(str(target))} ({escape(str(error))}); "
@@ -215,9 +215,9 @@ class ImageCollection:
             )
 
     def _open_cache(self, target: Path, files: List[Path], large: bool) -> None:
-        index = json.loads((target / "index.json").read_text(encoding="utf-8"))
-        self.paths = [files[number] for number in index["kept"]]
-        self.skipped = [(files[number], reason) for number, reason in index["skipped"]]
+        kept, skipped = _read_index(target, len(files))
+        self.paths = [files[number] for number in kept]
+        self.skipped = [(files[number], reason) for number, reason in skipped]
         self._require_enough(len(self.paths))
         shape = (len(self.paths), 3, self.resolution, self.resolution)
         if large:
@@ -252,18 +252,24 @@ class ImageCollection:
 def _files_of(source: Union[Path, Sequence[Path]]) -> List[Path]:
     if not isinstance(source, Path):
         return list(source)
-    if not source.exists():
-        raise UserError(f"{source} does not exist; give --data a folder of images.")
+    if not os.path.exists(source):
+        raise UserError(f"{shown_path(source)} does not exist; give --data a folder of images.")
     if not source.is_dir():
-        raise UserError(f"{source} is a file; give --data the folder that holds the images ({source.parent}).")
-    files = list_image_files(
-        source, lambda error: CONSOLE.print(f"[yellow]A folder cannot be read: {escape(str(error))}[/yellow]")
-    )
+        raise UserError(
+            f"{shown_path(source)} is a file; give --data the folder that holds the images "
+            f"({shown_path(source.parent)})."
+        )
+    files = list_image_files(source, _tell_of_folder)
     if not files:
         raise UserError(
-            f"no images in {source} or its subfolders; files that end in {', '.join(IMAGE_SUFFIXES)} are looked for."
+            f"no images in {shown_path(source)} or its subfolders; files that end in {', '.join(IMAGE_SUFFIXES)} are "
+            "looked for."
         )
     return files
+
+
+def _tell_of_folder(error: OSError) -> None:
+    CONSOLE.print(f"[yellow]A folder cannot be read: {escape(printable(str(error)))}[/yellow]")
 
 
 def _decode(
@@ -330,11 +336,25 @@ def _write_index(folder: Path, files: List[Path], kept: List[int], skipped: List
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
-def _is_complete(target: Path, resolution: int) -> bool:
+def _read_index(folder: Path, num_files: int) -> Tuple[List[int], List[Tuple[int, str]]]:
+    """The numbers of the files that a cache holds, and of the skipped ones with the reason.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, RecursionError: it is missing or damaged.
+    """
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    kept = [int(number) for number in index["kept"]]
+    skipped = [(int(number), str(reason)) for number, reason in index["skipped"]]
+    if sorted([*kept, *(number for number, _ in skipped)]) != list(range(num_files)):
+        raise ValueError(f"it does not tell of each of {num_files} files")
+    return kept, skipped
+
+
+def _is_complete(target: Path, resolution: int, num_files: int) -> bool:
     try:
-        index = json.loads((target / "index.json").read_text(encoding="utf-8"))
-        return (target / "images.u8").stat().st_size == len(index["kept"]) * 3 * resolution**2
-    except (OSError, ValueError, KeyError, TypeError):
+        kept, _ = _read_index(target, num_files)
+        return (target / "images.u8").stat().st_size == len(kept) * 3 * resolution**2
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -356,5 +376,5 @@ def _check_room(target: Path, num_bytes: int) -> None:
 
 
 def _some_names(skipped: List[Tuple[Path, str]]) -> str:
-    named = ", ".join(f"{file.name} ({reason})" for file, reason in skipped[:NUM_NAMED])
+    named = ", ".join(f"{shown_path(file.name)} ({printable(reason)})" for file, reason in skipped[:NUM_NAMED])
     return named if len(skipped) <= NUM_NAMED else f"{named} and {len(skipped) - NUM_NAMED} more"

@@ -42,6 +42,8 @@ FORMATS = tuple(
 """What Pillow may decode, whatever the name says: nothing that starts an external program."""
 LARGE_IMAGE_PIXELS = 16_000_000
 """From this size on, images are decoded one at a time, so that many threads do not need much memory."""
+STRIP_PIXELS = 4_000_000
+"""So many pixels at once are brought to RGB, which takes several times their memory on the way."""
 REDUCING_GAP = 3.0
 """Pillow reduces by a box filter to this multiple of the target, then resamples: visually the same, much faster."""
 
@@ -192,6 +194,18 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _over_background(image: Image.Image, background: Sequence[int]) -> Image.Image:
+    """RGB, transparency laid over the background; large pictures strip by strip."""
+    if image.width * image.height <= STRIP_PIXELS or (image.mode == "RGB" and not image.has_transparency_data):
+        return _strip_over_background(image, background)
+    canvas = Image.new("RGB", image.size)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        canvas.paste(_strip_over_background(strip, background), (0, top))
+    return canvas
+
+
+def _strip_over_background(image: Image.Image, background: Sequence[int]) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         if image.mode == "F":
             raise UnusableImage("floating point pixels without a known range")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.data.array_files import open_arrays
 from gan3d_ns.data.model_files import (
     MODEL_SUFFIXES,
     ColouredMesh,
@@ -146,14 +146,14 @@ class ModelTruth:
 
     def __init__(self, folder: Path) -> None:
         try:
-            with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
+            with open_arrays(folder / TRUTH_FILE) as truth:
                 self.cameras: TrueCameras = read_cameras(truth, "procedural")
                 self.objects = [int(number) for number in truth["objects"]]
                 self.names = [str(name) for name in truth["names"]]
                 self.resolution = int(truth["resolution"])
                 self.models_sha256 = str(truth["models_sha256"])
                 version = int(truth["version"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise UserError(
                 f"{folder} is not a collection of models ({TRUTH_FILE}: {error}); make it again."
             ) from error
@@ -208,10 +208,10 @@ def _write_model(path: Path, model: ColouredMesh, in_sight: np.ndarray) -> None:
 
 def _read_model(path: Path) -> tuple[ColouredMesh, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_arrays(path) as stored:
             arrays = {name: stored[name] for name in ColouredMesh._fields if name != "textures"}
             num_textures = sum(1 for name in stored.files if name.startswith("texture") and name[7:].isdigit())
             textures = tuple(stored[f"texture{number}"] for number in range(num_textures))
             return ColouredMesh(**arrays, textures=textures), stored["in_sight"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f"the model {path} cannot be read ({error}); make the collection again.") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePrior, PosePriorConfig
+from gan3d_ns.data.array_files import open_arrays
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.picture_folder import check_sizes, write_pictures
 from gan3d_ns.data.procedural_car_sampling import sample_car
@@ -90,12 +90,14 @@ class ProceduralTruth(PictureTruth):
 
     def __init__(self, folder: Path) -> None:
         try:
-            with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
+            with open_arrays(folder / TRUTH_FILE) as truth:
                 self.cameras = read_cameras(truth, "procedural")
                 self.seeds = [int(seed) for seed in truth["seeds"]]
                 self.resolution = int(truth["resolution"])
                 version = int(truth["version"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                if len(self.seeds) != len(self.cameras.poses):
+                    raise ValueError(f"{len(self.seeds)} seeds for {len(self.cameras.poses)} pictures")
+        except (OSError, KeyError, ValueError) as error:
             raise UserError(
                 f"{folder} is not a procedural collection ({TRUTH_FILE}: {error}); the true shapes are known only for "
                 "folders that gan3d_ns has made itself."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
+from gan3d_ns.data.array_files import open_arrays
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.picture_folder import check_sizes, write_pictures
 from gan3d_ns.data.procedural_meshes import surface_mesh
@@ -156,7 +156,7 @@ class SceneTruth(PictureTruth):
 
     def __init__(self, folder: Path) -> None:
         try:
-            with np.load(folder / TRUTH_FILE, allow_pickle=False) as truth:
+            with open_arrays(folder / TRUTH_FILE) as truth:
                 if str(truth["kind"]) != SCENES_KIND:
                     raise ValueError(f"it holds {truth['kind']}")
                 self.cameras = read_cameras(truth, SCENES_PRESET)
@@ -164,8 +164,10 @@ class SceneTruth(PictureTruth):
                 self.stored_instances = truth["instances"]
                 self.resolution = int(truth["resolution"])
                 version = int(truth["version"])
+                if len(self.seeds) != len(self.cameras.poses):
+                    raise ValueError(f"{len(self.seeds)} seeds for {len(self.cameras.poses)} pictures")
                 self._scenes = _scenes_of(truth)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, ValueError) as error:
             raise UserError(
                 f"{folder} is not a collection of scenes ({TRUTH_FILE}: {error}); make it again."
             ) from error

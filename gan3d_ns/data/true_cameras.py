@@ -150,12 +150,18 @@ def read_cameras(truth: Mapping[str, Any], preset: str) -> TrueCameras:
         try:
             config = PosePriorConfig(**json.loads(str(truth["camera_law"])))
             prior = PosePrior(config)
-        except (TypeError, UserError) as error:
+        except (TypeError, AttributeError, RecursionError, UserError) as error:
             raise ValueError(f"its camera law: {error}") from error
     else:
         prior = PosePrior(config)
     radii = torch.from_numpy(np.asarray(truth["radii"])) if "radii" in truth else None
-    return TrueCameras(prior, torch.from_numpy(np.asarray(truth["poses"])), radii)
+    poses = torch.from_numpy(np.asarray(truth["poses"]))
+    for numbers, shape in ((poses, (len(poses), 2)), (radii, (len(poses),))):
+        if numbers is None:
+            continue
+        if tuple(numbers.shape) != shape or not numbers.is_floating_point() or not bool(numbers.isfinite().all()):
+            raise ValueError(f"its cameras are {tuple(numbers.shape)} {numbers.dtype}, or not finite")
+    return TrueCameras(prior, poses, radii)
 
 
 def law_numbers(config: PosePriorConfig) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
-import numpy as np
-
+from gan3d_ns.data.array_files import open_arrays
 from gan3d_ns.data.built_in import BuiltIn, built_in_folder
 from gan3d_ns.data.model_collection import MODELS_FOLDER, ModelTruth
 from gan3d_ns.data.procedural import ProceduralTruth
@@ -36,7 +34,7 @@ def open_truth(folder: Path | None, built_in: BuiltIn = "toy-cars") -> TrueColle
 def _names_its_kind(file: Path) -> bool:
     """Whether a truth file has an entry `kind`, as that of scenes; a torn file has not."""
     try:
-        with np.load(file, allow_pickle=False) as truth:
+        with open_arrays(file) as truth:
             return "kind" in truth
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError):
         return False

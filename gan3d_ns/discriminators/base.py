@@ -7,6 +7,7 @@ from jaxtyping import Float
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
+from gan3d_ns.discriminators.shared_batch import SharedBatch
 from gan3d_ns.errors import UserError
 
 
@@ -47,6 +48,8 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
+        self.shared_batch: Optional[SharedBatch] = None
+        """The batch that the images are part of while several processes train together."""
 
     def forward(self, images: Float[Tensor, "batch 3 height width"], fade: float = 1.0) -> DiscriminatorOutput:
         """Scores of the images.

@@ -88,7 +88,7 @@ class SmallDiscriminator(StagedDiscriminator):
             images: in [-1, 1]; all real or all generated, because the batch statistic mixes them.
             fade: weight in [0, 1] of the stage that belongs to this image size against the next smaller one.
         """
-        hidden = append_batch_deviation(self.features(images, fade))
+        hidden = append_batch_deviation(self.features(images, fade), shared=self.shared_batch)
         hidden = functional.leaky_relu(self.joint(hidden), LEAKY_SLOPE)
         estimate = self.head(hidden.flatten(1))
         return DiscriminatorOutput(score=estimate[:, 0], pose=estimate[:, 1:])

@@ -96,7 +96,7 @@ class StyleDiscriminator(StagedDiscriminator):
             images: in [-1, 1]; all real or all generated, because the batch statistic mixes them.
             fade: weight in [0, 1] of the stage that belongs to this image size against the next smaller one.
         """
-        hidden = append_batch_deviation(self.features(images, fade), self.deviation_group)
+        hidden = append_batch_deviation(self.features(images, fade), self.deviation_group, self.shared_batch)
         hidden = _activated(self.joint(hidden))
         hidden = _activated(self.dense(hidden.flatten(1)))
         return DiscriminatorOutput(score=self.head(hidden).flatten())

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import torch
 
-from gan3d_ns.errors import UserError, explainers
+from gan3d_ns.engine.plain_files import NotPlain, load_plain, unfit_tensors
+from gan3d_ns.errors import UserError, explainers, shown_path
 
 if TYPE_CHECKING:
     from nerfstudio.engine.optimizers import Optimizers
     from torch.amp.grad_scaler import GradScaler
 
 PARTIAL_NAME = "checkpoint.partial"
+NAME = re.compile(r"step-([0-9]{9,15})\.ckpt")
+MOST_STEPS = 10**15
+"""More than any training has."""
 ZIP_WRITER = "PytorchStreamWriter"
 """What torch calls the writer of its archives in error messages."""
 
@@ -48,13 +54,25 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(scratch, path)
+        _keep_entries(path.parent)
     except RuntimeError as error:
         # torch reports a failed write of its zip archive as a RuntimeError; others are none of the disk's.
         if ZIP_WRITER in str(error) or "unexpected pos" in str(error):
-            raise OSError(str(error).splitlines()[0]) from error
+            left = shutil.disk_usage(path.parent).free
+            raise OSError(f"the disk took only a part of it and has {left / 1e6:.0f} MB left") from error
         raise
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _keep_entries(folder: Path) -> None:
+    """Lets the folder's entries survive a loss of power, on systems that open folders: the new one before older go."""
+    if os.name == "posix":
+        entries = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entries)
+        finally:
+            os.close(entries)
 
 
 def steps_in(folder: Path) -> list[int]:
@@ -65,7 +83,8 @@ def steps_in(folder: Path) -> list[int]:
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give the nerfstudio_models folder of a run.")
-    steps = sorted(int(file.stem.partition("-")[2]) for file in folder.glob("step-*.ckpt"))
+    names = (NAME.fullmatch(file.name) for file in folder.glob("step-*.ckpt"))
+    steps = sorted(int(name[1]) for name in names if name is not None)
     if not steps:
         raise UserError(
             f"there is no checkpoint (step-*.ckpt) in {folder}; give the nerfstudio_models folder of a run."
@@ -91,19 +110,59 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, cut off, or no checkpoint of nerfstudio.
     """
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, BadZipFile, OSError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0] if str(error) else type(error).__name__
+        state = load_plain(path)
+    except NotPlain as reason:
         raise UserError(
-            f"the checkpoint {path} cannot be read ({path.stat().st_size} bytes; {reason[:120]}): it is cut off or not "
+            f"the checkpoint {path} cannot be read ({path.stat().st_size} bytes; {reason}): it is cut off or not "
             "a checkpoint. Copy it again, or move it away: then the run's next older one is read."
-        ) from error
+        ) from reason
     if not isinstance(state, dict) or not {"step", "pipeline", "optimizers"} <= state.keys():
         raise UserError(f"{path} is not a training checkpoint of nerfstudio: it has no step, pipeline and optimizers.")
+    step, weights = state["step"], state["pipeline"]
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < MOST_STEPS:
+        raise UserError(f"{path} is not a training checkpoint of nerfstudio: its step is {str(step)[:60]}.")
+    unfit = unfit_tensors(weights) if isinstance(weights, dict) else ["pipeline"]
+    if unfit or not isinstance(state["optimizers"], dict):
+        raise UserError(
+            f"{path} is not a training checkpoint of nerfstudio: {len(unfit)} entries of its weights are none, such as "
+            f"{', '.join(unfit[:3]) or 'its optimizers'}."
+        )
     return state
+
+
+@contextmanager
+def resuming_from(path: Path) -> Iterator[None]:
+    """Says what is wrong when a checkpoint opens but a training cannot go on from it.
+
+    Raises:
+        UserError: its optimizers, schedulers, scores or costs do not fit.
+    """
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        reason = (str(error).splitlines() or [""])[0][:120]
+        raise UserError(
+            f"the training cannot go on from {path}: what it holds beside the weights does not fit "
+            f"({type(error).__name__}: {reason}). Resume from another checkpoint of the run; this one still opens in "
+            "ns-viewer and gan3d."
+        ) from error
+
+
+def require_fitting_moments(optimizers: Optimizers) -> None:
+    """Checks that the running moments of each parameter have its size and are finite.
+
+    Raises:
+        ValueError: names the optimizer that has others.
+    """
+    for name, optimizer in optimizers.optimizers.items():
+        for parameter, moments in optimizer.state.items():
+            tensors = [value for value in moments.values() if isinstance(value, torch.Tensor) and value.dim() > 0]
+            if any(value.shape != parameter.shape or not bool(value.isfinite().all()) for value in tensors):
+                raise ValueError(f"the moments of the optimizer {name} have other sizes or are not finite")
 
 
 def explain_stock_reader(error: BaseException) -> str | None:
@@ -120,6 +179,10 @@ def explain_stock_reader(error: BaseException) -> str | None:
                     read_checkpoint(checkpoint_in(config.load_dir, config.load_step))
                 except UserError as fault:
                     return str(fault)
+                if isinstance(error, ValueError):
+                    strange = [file.name for file in config.load_dir.iterdir() if NAME.fullmatch(file.name) is None]
+                    if strange:  # it takes every file there for a checkpoint
+                        return f"{shown_path(config.load_dir / strange[0])} is no checkpoint; move it away."
     return None
 
 

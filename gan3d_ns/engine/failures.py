@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
 
-import torch
 from torch import Tensor
 
-from gan3d_ns.errors import UserError
-
-if TYPE_CHECKING:
-    from gan3d_ns.engine.schedules import CurriculumStage
+from gan3d_ns.engine.schedules import CurriculumStage, stage_at
+from gan3d_ns.errors import UserError, asked_memory
 
 EXPLODED = 1e5
 """A loss beyond this never comes back."""
-CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""What torch's messages name where a CPU has no memory left; it has no exception of its own for that."""
 PENALTIES = {"d_r1": "r1-weight", "d_r2": "r2-weight", "g_path": "path-length-weight"}
 """Terms that explode because their weight is too large, and the flag of that weight."""
+
+
+class Diverged(Exception):
+    """A training that cannot recover.
+
+    Args:
+        symptom: what was seen, without a full stop.
+        advice: what to change, where more is known than the usual.
+    """
+
+    def __init__(self, symptom: str, advice: str = "") -> None:
+        super().__init__(symptom)
+        self.symptom, self.advice = symptom, advice
 
 
 def last_checkpoint(folder: Path) -> str:
@@ -45,39 +51,34 @@ def diverged(symptom: str, folder: Path, advice: str = "") -> UserError:
     )
 
 
-def loss_symptom(terms: Mapping[str, Tensor], step: int) -> Optional[tuple[str, str]]:
-    """What is wrong with the losses of a phase and what to change, or None: not finite, or beyond all return."""
+def check_losses(terms: Mapping[str, Tensor], step: int) -> None:
+    """Looks at the losses of a phase before anything follows them.
+
+    Raises:
+        Diverged: their sum is not finite, or beyond all return.
+    """
     values = {name: float(term.detach()) for name, term in terms.items()}
     total = sum(values.values())
     if math.isfinite(total) and abs(total) <= EXPLODED:
-        return None
+        return
     listing = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-    worst = max(values, key=lambda name: abs(values[name]) if math.isfinite(values[name]) else math.inf)
-    advice = ""
-    if worst in PENALTIES and all(math.isfinite(value) for value in values.values()):
-        advice = f"lower learning rates or a smaller --pipeline.loss.{PENALTIES[worst]}"
-    return f"the loss is {total:.3g} at step {step} ({listing})", advice
+    finite = all(math.isfinite(value) for value in values.values())
+    worst = max(values, key=lambda name: abs(values[name])) if finite else ""
+    advice = f"lower learning rates or a smaller --pipeline.loss.{PENALTIES[worst]}" if worst in PENALTIES else ""
+    raise Diverged(f"the loss is {total:.3g} at step {step} ({listing})", advice)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's, the CPU's or Python's memory ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)
-
-
-def out_of_memory(error: BaseException, step: int, stage: int, settings: CurriculumStage, folder: Path) -> UserError:
+def out_of_memory(error: BaseException, step: int, curriculum: Sequence[CurriculumStage], folder: Path) -> UserError:
     """The end of a training that needs more memory than there is, with the flag that helps.
 
     Args:
         error: what was raised.
         step: where.
-        stage: number of the curriculum's stage, as its flags count.
-        settings: that stage.
+        curriculum: of the training.
         folder: of the checkpoints.
     """
-    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
-    asked = f", {wanted[1]} more were asked for" if wanted else ""
+    settings = stage_at(curriculum, step)
+    stage = curriculum.index(settings)
     if settings.batch_split < settings.batch_size:
         parts = min(2 * settings.batch_split, settings.batch_size)
         cure = f"--curriculum.{stage}.batch-split {parts} computes the batch in smaller parts"
@@ -85,6 +86,6 @@ def out_of_memory(error: BaseException, step: int, stage: int, settings: Curricu
         cure = f"--patches.size 32 or a smaller --curriculum.{stage}.resolution makes the pictures smaller"
     return UserError(
         f"the memory is too small for step {step}: {settings.batch_size} pictures of {settings.resolution} x "
-        f"{settings.resolution} pixels in {settings.batch_split} "
-        f"{'part' if settings.batch_split == 1 else 'parts'}{asked}; {last_checkpoint(folder)}. {cure}; then resume."
+        f"{settings.resolution} pixels in {settings.batch_split} part{'' if settings.batch_split == 1 else 's'}"
+        f"{asked_memory(error)}; {last_checkpoint(folder)}. {cure}; then resume."
     )

@@ -1,14 +1,15 @@
 """Two phases a step inside nerfstudio's trainer: checkpoints, viewer, logging and resuming stay nerfstudio's."""
 
 import copy
-import hashlib
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Tuple
+from typing import Any, Dict, Literal, Tuple
 
 import imageio.v3 as imageio
 import torch
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
@@ -17,50 +18,37 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from gan3d_ns.engine import stock_commands as stock_commands  # its sentences are wanted wherever a run is opened
+from gan3d_ns.engine.adversarial_step import AdversarialStep, plan_of, step_randomness
 from gan3d_ns.engine.checkpoint_files import (
     PARTIAL_NAME,
     checkpoint_in,
     checkpoint_state,
     read_checkpoint,
+    require_fitting_moments,
+    resuming_from,
     save_atomically,
 )
-from gan3d_ns.engine.ema import decay_with_warmup, update_ema
-from gan3d_ns.engine.failures import diverged, is_out_of_memory, loss_symptom, out_of_memory
+from gan3d_ns.engine.event_writers import make_expendable
+from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
+from gan3d_ns.engine.processes import Processes, only_compute, refuse_shares
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
-from gan3d_ns.engine.schedules import CurriculumStage, fade_alpha, fade_at, stage_at
+from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
 from gan3d_ns.engine.trainer_config import GanTrainerConfig
 from gan3d_ns.engine.training_cost import TrainingCost
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory
 from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.metrics.alarms import HOLLOW_MAJORITY, SMALLEST_HIT_RATE
 from gan3d_ns.metrics.geometry_health import GeometryHealth
 from gan3d_ns.pipelines.gan_pipeline import GanPipeline
-from gan3d_ns.pipelines.step import Pictures, StepPlan
+from gan3d_ns.pipelines.step import StepPlan
 
-SMALLEST_LOSS_SCALE = 1.0
-"""GOF's release keeps the loss scale of half precision from falling below this."""
 PANEL_YAWS = 5
 FIRST_PANEL = 100
 """Steps after the start that the first panel waits: so soon one sees whether things go well."""
-
-
-def step_randomness(seed: int, step: int, device: str) -> torch.Generator:
-    """The random numbers of one step: a function of (seed, step), so that nothing has to be saved to resume."""
-    digest = hashlib.blake2b(f"{seed}:{step}:0".encode(), digest_size=4).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest, "little"))
-
-
-def pictures_before(stages: Tuple[CurriculumStage, ...], step: int) -> int:
-    """Real pictures that the steps before ``step`` have consumed."""
-    total = 0
-    for index, stage in enumerate(stages):
-        end = stages[index + 1].start_step if index + 1 < len(stages) else step
-        total += stage.batch_size * max(0, min(end, step) - stage.start_step)
-    return total
 
 
 class GanTrainer(Trainer):
@@ -70,11 +58,6 @@ class GanTrainer(Trainer):
     pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
-        if world_size > 1:
-            raise UserError(
-                f"training on {world_size} devices is not supported: the two opponents would not be kept alike. Set "
-                "--machine.num-devices 1 and --machine.num-machines 1."
-            )
         changed = config.resolve_preset()
         if changed:
             CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")
@@ -83,7 +66,11 @@ class GanTrainer(Trainer):
         config.validate_shown_sides()
         # Far from matter opacities fall below the normal range of floats, where CPUs compute many times more slowly.
         torch.set_flush_denormal(True)
+        refuse_shares(config.curriculum, world_size)
         super().__init__(config, local_rank, world_size)
+        self.processes = Processes(world_size, self.device)
+        if not self.processes.first:
+            only_compute(config)
         if config.mixed_precision and config.half_precision == "bfloat16":
             self.mixed_precision = True  # nerfstudio switches it off on CPUs, which know this type well enough
         self.reseeds_left = config.hollow_reseeds
@@ -94,7 +81,7 @@ class GanTrainer(Trainer):
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
-        self.stopping = StopRequest(lambda: self.world_size == 1 or self.training_state != "training")
+        self.stopping = StopRequest(self.may_leave)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -105,6 +92,7 @@ class GanTrainer(Trainer):
             )
         with self.closing_the_viewer_on_errors():
             super().setup(test_mode)
+            make_expendable()
             # nerfstudio trains max_num_iterations more, but measures progress from step 0.
             end = self._start_step + self.config.max_num_iterations
             writer.GLOBAL_BUFFER["max_iter"] = end
@@ -119,6 +107,14 @@ class GanTrainer(Trainer):
                 super().train()
             except KeyboardInterrupt:
                 self.stop_early()
+            self.processes.wait()
+
+    def may_leave(self) -> bool:
+        """Whether this process may end on a signal; several agree on it at the end of a step, paused or not."""
+        if self.world_size == 1 or self.training_state == "completed":
+            return True
+        self.training_state = "training"
+        return False
 
     def stop_early(self) -> None:
         """After Ctrl-C or SIGTERM: saves what was learnt and says how to go on.
@@ -145,48 +141,17 @@ class GanTrainer(Trainer):
         """Stops the viewer when an error ends the training: its threads would keep the process alive for ever."""
         try:
             yield
+        except KeyboardInterrupt:  # before the first step, while pictures are read
+            self.shutdown()
+            CONSOLE.print("\nStopped before the first step; nothing was trained.")
+            raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             self.shutdown()
             raise
 
     def plan(self, step: int) -> StepPlan:
         """What the schedules say about a step."""
-        config = self.config
-        stage = stage_at(config.curriculum, step)
-        unfaded = stage.resolution == config.curriculum[0].resolution and not config.fade_first_resolution
-        return StepPlan(
-            resolution=stage.resolution,
-            batch_size=stage.batch_size,
-            position=pictures_before(config.curriculum, step),
-            seed=config.machine.seed,
-            window_half_width=config.window.value(step),
-            opacity_weight=config.opacity.value(step),
-            geometry_release=fade_alpha(step, self.started_at, config.geometry_release_steps),
-            top_k_fraction=config.top_k.value(step),
-            fade=1.0
-            if unfaded or config.patches.size is not None
-            else fade_at(config.curriculum, step, config.fade_steps),
-            penalise=step % config.pipeline.loss.penalty_interval == 0,
-            measure_paths=step % config.pipeline.loss.path_length_interval == 0,
-            batch_split=stage.batch_split,
-            patch_size=config.patches.size,
-            smallest_patch=config.patches.value(step),
-            density_noise=config.density_noise.value(step),
-            num_samples=stage.num_samples,
-            camera_release=float(step - self.started_at >= config.camera_release_step),
-        )
-
-    def set_learning_rates(self, step: int) -> None:
-        """Applies the rates of the curriculum's stage where it gives any."""
-        stage = stage_at(self.config.curriculum, step)
-        generator_rate = stage.lr_generator or self.config.optimizers["generator"]["optimizer"].lr
-        rates = {"discriminator": stage.lr_discriminator, "generator": stage.lr_generator}
-        if stage.lr_generator is not None or self.config.mapping_lr_factor != 1.0:
-            rates["mapping"] = generator_rate * self.config.mapping_lr_factor
-        for name, rate in rates.items():
-            if rate is not None and name in self.optimizers.optimizers:
-                for group in self.optimizers.optimizers[name].param_groups:
-                    group["lr"] = rate
+        return plan_of(self.config, step, self.started_at)
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One step, its time counted; returns the summed loss, all terms, and measures.
@@ -197,125 +162,56 @@ class GanTrainer(Trainer):
         """
         try:
             with self.cost.counting(), self.stopping.whole_step():
-                terms, measures = self.both_phases(step)
+                terms, measures = self.adversarial_step(step).run()
                 self.last_completed = step
-            if self.stopping.by is not None:
+            if self.processes.any(self.stopping.by is not None):
                 raise KeyboardInterrupt
             with self.cost.counting():
-                self.health.after_step(step, {**terms, **measures})
-                self.after_step(step)
+                self.after_step(step, {**terms, **measures})
+        except Diverged as error:
+            raise diverged(error.symptom, self.checkpoint_dir, error.advice) from None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self.save_last_completed()
-            stage = stage_at(self.config.curriculum, step)
-            number = self.config.curriculum.index(stage)
-            raise out_of_memory(error, step, number, stage, self.checkpoint_dir) from error
+            raise out_of_memory(error, step, self.config.curriculum, self.checkpoint_dir) from error
         return torch.stack(list(terms.values())).sum(), terms, measures
 
-    def both_phases(self, step: int) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
-        """One discriminator phase and one generator phase; returns all terms, and measures."""
-        pipeline, plan = self.pipeline, self.plan(step)
-        pipeline.set_window(plan.window_half_width)
-        pipeline.set_density_noise(plan.density_noise)
-        pipeline.set_num_samples(plan.num_samples)
-        pipeline.release_geometry(plan.geometry_release)
-        pipeline.release_cameras(plan.camera_release)
-        pipeline.grow_to(plan.resolution, plan.fade)
-        self.set_learning_rates(step)
-        randomness = step_randomness(self.config.machine.seed, step, str(pipeline.device))
-        real = pipeline.real_batch(plan, randomness)
-        parts = plan.parts()
-        shared, whole = pipeline.config.share_fakes, len(parts) == 1
-
-        self.optimizers.zero_grad_all()
-        with self.autocast():
-            draw = pipeline.draw_batch(plan, randomness)
-            found = pipeline.search_parts(draw, plan, randomness)
-            with torch.set_grad_enabled(shared and whole):
-                rendered = [
-                    pipeline.render(draw[part], randomness, search) for part, search in zip(parts, found, strict=True)
-                ]
-            shown = Pictures.of(rendered, draw)
-            discriminator_terms = pipeline.discriminator_losses(plan, real, shown)
-        self.descend(discriminator_terms, ["discriminator"], step)
-
-        generator_terms: Dict[str, Tensor] = {}
-        if not shared:
-            with self.autocast():
-                draw = pipeline.draw_batch(plan, randomness)
-                found = pipeline.search_parts(draw, plan, randomness)
-        for index, part in enumerate(parts):
-            with self.autocast():
-                if not (shared and whole):
-                    rendered[index] = pipeline.render(draw[part], randomness, found[index])
-                terms = pipeline.generator_losses(plan, real.detach()[part], rendered[index])
-                terms = pipeline.scaled_to_batch(terms, part, draw, found)
-            self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-            for name, term in terms.items():
-                generator_terms[name] = generator_terms.get(name, torch.zeros_like(term)) + term.detach()
-        groups = [name for name in ("generator", "mapping") if name in self.optimizers.optimizers]
-        with self.stopping.changing():
-            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
-
-        scale = self.grad_scaler.get_scale()
-        self.grad_scaler.update()
-        if scale <= self.grad_scaler.get_scale():
-            self.optimizers.scheduler_step_all(step)
-        if self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() < SMALLEST_LOSS_SCALE:
-            self.grad_scaler.update(SMALLEST_LOSS_SCALE)
-        decay = decay_with_warmup(self.config.ema_decay, step - self.started_at)
-        with self.stopping.changing():
-            update_ema(pipeline.model.generator_ema, pipeline.model.generator, decay)
-        pipeline.model.update_to_step(step)
-        pipeline.update_prior_grid(step - self.started_at, rendered[-1], randomness)
-
-        terms = {**{name: term.detach() for name, term in discriminator_terms.items()}, **generator_terms}
-        measures = {
-            "hit_rate": torch.cat([fakes.render.hit for fakes in rendered]).float().mean(),
-            "accumulation": torch.cat([fakes.render.accumulation.detach() for fakes in rendered]).mean(),
-            "window_half_width": torch.tensor(plan.window_half_width),
-            "resolution": torch.tensor(float(plan.resolution)),
-            **pipeline.score_measures,
-        }
-        pipeline.datamanager.rays_in_step = sum(fakes.render.hit.numel() for fakes in rendered)
-        return terms, measures
-
-    def autocast(self) -> torch.autocast:
-        """Mixed precision where it is on.
-
-        Uncached: the surface search casts the weights without gradient, and a cache would hand these on.
-        """
-        return torch.autocast(
-            device_type=self.device.split(":")[0],
-            dtype=getattr(torch, self.config.half_precision),
-            enabled=self.mixed_precision,
-            cache_enabled=False,
+    def adversarial_step(self, step: int) -> AdversarialStep:
+        """A step with what is trained now: a reseeding replaces the optimizers."""
+        return AdversarialStep(
+            self.config,
+            self.pipeline,
+            self.optimizers,
+            self.grad_scaler,
+            self.mixed_precision,
+            self.stopping,
+            step,
+            self.started_at,
+            self.processes,
         )
 
-    def descend(self, terms: Dict[str, Tensor], groups: List[str], step: int) -> None:
-        """Backward through the sum of the terms and a step of the groups' optimizers."""
-        self.grad_scaler.scale(self.checked_sum(terms, step)).backward()
-        with self.stopping.changing():
-            self.optimizers.optimizer_scaler_step_some(self.grad_scaler, groups)
+    def setup_optimizers(self) -> Optimizers:
+        """The optimizers of new weights, which are those of the first process in all of them."""
+        pipeline, processes = self.pipeline, self.processes
+        pipeline.total = processes.total
+        processes.share(pipeline)
+        if not processes.first:  # nerfstudio's trainer lets every process write this file
+            pipeline.datamanager.train_dataparser_outputs.save_dataparser_transform = lambda path: None
+        return super().setup_optimizers()
 
-    def checked_sum(self, terms: Dict[str, Tensor], step: int) -> Tensor:
-        """Sum of the terms.
+    def after_step(self, step: int, measures: Dict[str, Tensor]) -> None:
+        """Health, geometry check, best checkpoint and sample panel, at their intervals.
 
-        Raises:
-            UserError: it is not finite or has exploded; nothing of this step has reached the weights' checkpoint.
+        By the first process: the others wait for it in the next step.
         """
-        symptom = loss_symptom(terms, step)
-        if symptom is not None:
-            raise diverged(symptom[0], self.checkpoint_dir, symptom[1])
-        return torch.stack(list(terms.values())).sum()
-
-    @check_main_thread
-    def after_step(self, step: int) -> None:
-        """Geometry check, best checkpoint and sample panel, at their intervals."""
         config = self.config
+        if self.processes.first:
+            self.health.after_step(step, measures)
         if config.hollow_check_step and step - self.started_at == config.hollow_check_step:
             self.check_outward_facing(step)
+        if not self.processes.first:
+            return
         if self.best.due(step, self.health.end, self.started_at):
             resolution = stage_at(config.curriculum, step).resolution
             self.best.check(step, self.pipeline, resolution, self.started_at, self.cost, self.whole_state)
@@ -348,6 +244,13 @@ class GanTrainer(Trainer):
 
     def check_outward_facing(self, step: int) -> None:
         """Says whether surfaces bulge towards the camera; starts over with other weights if asked to."""
+        hollow = self.processes.first and self.surfaces_are_hollow(step)
+        if self.processes.first_says(hollow) and self.reseeds_left > 0:
+            self.reseeds_left -= 1
+            self.reseed(step)
+
+    def surfaces_are_hollow(self, step: int) -> bool:
+        """Looks at some objects' surfaces and says what it has seen."""
         resolution = stage_at(self.config.curriculum, step).resolution
         _, health = sample_panel(self.pipeline.model, list(range(16)), 1.0, 3, resolution)
         if health.hit_rate < SMALLEST_HIT_RATE:
@@ -355,20 +258,18 @@ class GanTrainer(Trainer):
                 f"[bold yellow]Step {step}: only {health.hit_rate:.0%} of the rays meet a surface, too few to see "
                 "which way it faces. Look at samples.png: the pose prior may not fit the pictures."
             )
-            return
+            return False
         if health.hollow_fraction <= HOLLOW_MAJORITY:
             CONSOLE.print(
                 f"Step {step}: surfaces face outwards, the middle is {health.relief:.4f} nearer than around it."
             )
-            return
+            return False
         CONSOLE.print(
             f"[bold yellow]Step {step}: {health.hollow_fraction:.0%} of the surfaces are hollow (the middle lies "
             f"{-health.relief:.4f} deeper than around it). Another --machine.seed, or --hollow-reseeds 2, helps."
         )
         self.health.announced["hollow"] = step
-        if self.reseeds_left > 0:
-            self.reseeds_left -= 1
-            self.reseed(step)
+        return True
 
     def reseed(self, step: int) -> None:
         """Fresh weights for generator, average and discriminator, and fresh optimizers.
@@ -377,15 +278,18 @@ class GanTrainer(Trainer):
         """
         CONSOLE.print(f"Starting over with other weights ({self.reseeds_left} more tries).")
         pipeline, model = self.pipeline, self.pipeline.model
-        fresh = model.build_generator().to(pipeline.device)
+        centre = model.pose_prior.mean_pose()
+        with torch.random.fork_rng(devices=[]):
+            # As everything else a function of seed and step, so that a resumed run starts over as it would have.
+            torch.manual_seed(step_randomness(self.config.machine.seed, -1 - step, "cpu").initial_seed())
+            fresh = model.build_generator().to(pipeline.device)
+            discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         model.generator.load_state_dict(fresh.state_dict())
         model.generator_ema.load_state_dict(copy.deepcopy(fresh.state_dict()))
         if model.prior_grid is not None:
             model.prior_grid.reset()
         if pipeline.path_length is not None:
             pipeline.path_length.running_mean.zero_()
-        centre = model.pose_prior.mean_pose()
-        discriminator = pipeline.config.discriminator.setup(pose_centre=centre).to(pipeline.device)
         pipeline.discriminator.load_state_dict(discriminator.state_dict())
         self.optimizers = self.setup_optimizers()
         self.started_at = step
@@ -398,14 +302,17 @@ class GanTrainer(Trainer):
         path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
         state = read_checkpoint(path)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if config.load_scheduler:
-            self.optimizers.load_schedulers(state.get("schedulers", {}))
-        if state["scalers"]:  # empty where the run was trained without mixed precision
-            self.grad_scaler.load_state_dict(state["scalers"])
-        self.started_at = state.get("started_at", 0)
-        self.cost = TrainingCost(**state.get("cost", {}))
-        self.best.resume(state.get("scores", []), path)
+        with resuming_from(path):
+            self.optimizers.load_optimizers(state["optimizers"])
+            require_fitting_moments(self.optimizers)
+            if config.load_scheduler:
+                self.optimizers.load_schedulers(state.get("schedulers", {}))
+            if state.get("scalers"):  # empty where the run was trained without mixed precision
+                self.grad_scaler.load_state_dict(state["scalers"])
+            self.started_at = int(state.get("started_at", 0))
+            self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
+            self.cost = TrainingCost(**state.get("cost", {}))
+            self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Going on at step {self._start_step} from {path}")
 
@@ -421,7 +328,13 @@ class GanTrainer(Trainer):
             raise diverged(symptom, self.checkpoint_dir)
         self.update_truncation_centre()
         state = checkpoint_state(step, self.pipeline, self.optimizers, self.grad_scaler)
-        return {**state, "started_at": self.started_at, "cost": vars(self.cost).copy(), "scores": self.best.state()}
+        return {
+            **state,
+            "started_at": self.started_at,
+            "reseeds_left": self.reseeds_left,
+            "cost": vars(self.cost).copy(),
+            "scores": self.best.state(),
+        }
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
@@ -437,7 +350,8 @@ class GanTrainer(Trainer):
             message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
             if self.training_state == "completed":
                 raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
-            CONSOLE.print(f"[bold red]{message}; training goes on, older checkpoints are untouched.")
+            words = f"{message}; training goes on, older checkpoints are untouched."
+            CONSOLE.print(words, style="bold red", markup=False, soft_wrap=True)
             return
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("*.ckpt"):

@@ -13,6 +13,7 @@ import torch
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from gan3d_ns.data.image_collection import ImageCollection
@@ -201,6 +202,7 @@ class KeepBest:
             score.kept = self.publish(step, lambda path: save_atomically(content, path, self.folder / PARTIAL_NAME))
         self.write_scores()
 
+    @check_main_thread
     def prepare(self, pipeline: GanPipeline) -> None:
         """Opens what the metric needs, before the training has taken any time.
 
@@ -299,6 +301,7 @@ class KeepBest:
         """The history as plain numbers and words, for checkpoints."""
         return [asdict(score) for score in self.history]
 
+    @check_main_thread
     def resume(self, history: Sequence[Mapping[str, Any]], checkpoint: Path) -> None:
         """Goes on with the history of a checkpoint, and takes its best checkpoint over from the earlier run's folder.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import traceback
 
-from gan3d_ns.errors import explainers
+import yaml
+
+from gan3d_ns.errors import explainers, printable
 
 EXPORTERS = "nerfstudio.scripts.exporter"
 SPLATS, MARCHING_CUBES = "ExportGaussianSplat", "ExportMarchingCubesMesh"
@@ -34,4 +36,18 @@ def explain_stock_exporter(error: BaseException) -> str | None:
     return None
 
 
+def explain_stock_config(error: BaseException) -> str | None:
+    """What a config.yml names that this version of the package does not have.
+
+    nerfstudio's commands look names up while they read the file, and give up with a traceback.
+    """
+    if not isinstance(error, yaml.constructor.ConstructorError) or "gan3d_ns." not in str(error.problem):
+        return None
+    return (
+        f"the config.yml names what this version of gan3d_ns does not have ({printable(str(error.problem))}); open the "
+        "run with the version that wrote it."
+    )
+
+
 explainers.append(explain_stock_exporter)
+explainers.append(explain_stock_config)

@@ -7,14 +7,19 @@ from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
 import tyro
+import yaml
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils import comms
+from nerfstudio.utils.rich_utils import CONSOLE
 from typing_extensions import Annotated
 
 from gan3d_ns.data.built_in import BUILT_IN_PRESETS
 from gan3d_ns.engine.keep_best import KeepBestConfig, refuse_best
 from gan3d_ns.engine.presets import apply_preset
+from gan3d_ns.engine.processes import refuse_machine
+from gan3d_ns.engine.saved_settings import complete
 from gan3d_ns.engine.schedules import (
     CurriculumStage,
     DensityNoiseConfig,
@@ -25,6 +30,7 @@ from gan3d_ns.engine.schedules import (
     validate_stages,
 )
 from gan3d_ns.errors import UserError
+from gan3d_ns.exporter.writers import write_atomically
 from gan3d_ns.pipelines.gan_pipeline import GanPipelineConfig
 
 
@@ -124,8 +130,9 @@ class GanTrainerConfig(TrainerConfig):
     """Which visualizer to use."""
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
-        """Reads a saved config: settings that are newer than it keep their defaults."""
-        vars(self).update({**vars(type(self)()), **state})
+        """Reads a saved config: settings that are newer than it keep their defaults, those of its parts too."""
+        vars(self).update(state)
+        complete(self)
         self.pipeline.model.method_name = self.method_name or ""
         self.note_pictures()
 
@@ -148,14 +155,20 @@ class GanTrainerConfig(TrainerConfig):
         super().set_experiment_name()
 
     def save_config(self) -> None:
-        """Writes config.yml into the run's folder.
+        """Writes config.yml into the run's folder, whole or not at all; of several machines the first one does.
 
         Raises:
-            UserError: it would open the best checkpoint in place of the latest.
+            UserError: it would open the best checkpoint in place of the latest, or cannot be written; or ns-train,
+                which calls this first, cannot start so many processes.
         """
         refuse_best(self)
+        refuse_machine(self)
         self.note_pictures()
-        super().save_config()
+        if self.machine.machine_rank > 0 or not comms.is_main_process():
+            return
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        write_atomically(path, yaml.dump(self).encode("utf-8"))
 
     def resolve_preset(self) -> List[str]:
         """Fills in the chosen preset, once; returns the settings that changed.

@@ -68,7 +68,8 @@ def run_apart(
                     child.kill()
                     child.wait()
         if child.returncode != 0 or not reply.is_file():
-            raise WorkerError(f"{function} ended with {child.returncode}: {errors.read_text(errors='replace')[-400:]}")
+            said = errors.read_text(encoding="utf-8", errors="replace")
+            raise WorkerError(f"{function} ended with {child.returncode}: {said[-400:]}")
         with np.load(reply) as results:
             return {name: results[name] for name in results.files}
 

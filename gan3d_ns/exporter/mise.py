@@ -115,6 +115,8 @@ def extract_iso_grid(
         UserError: when the evaluated logits all lie on one side of the level, or one of them is not finite.
     """
     resolution = resolution0 * 2**depth
+    # As the values are: one that lies exactly on the level must do so in whatever precision it is compared.
+    level = float(np.float32(level))
     evaluate = _Evaluator(logit_fn, lower, upper, resolution, chunk, progress)
     octree = _LeafFlags(resolution0, depth, level)
     values = np.full((resolution + 1) ** 3, np.nan, dtype=np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, shown_path
 
 # Without these words players guess the colour matrix from the size of the picture, and guess differently.
 BT709 = "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"
@@ -113,13 +113,15 @@ def _whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(None, "it is a folder", str(path))
+        if path.exists() and not path.is_file():
+            raise OSError(None, "it is no regular file", str(path))
         try:
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
-        raise UserError(f"cannot write {path}: {reason}; choose another path") from error
+        raise UserError(f"cannot write {shown_path(path)}: {reason}; choose another path") from error
 
 
 def _encode(path: Path, frames: Iterable[Frame], shape: tuple[int, ...], fps: int, metadata: Mapping[str, str]) -> None:

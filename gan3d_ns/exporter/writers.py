@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Mapping, Optional
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, shown_path
 from gan3d_ns.exporter.gltf import encode_glb, png_of
 from gan3d_ns.exporter.mesh import Mesh
+
+LONGEST_NAME = 200
+"""Bytes of a file's name; systems allow 255, of which the name of the half-written file takes some more."""
 
 
 def write_mesh(mesh: Mesh, path: Path, metadata: Optional[Mapping[str, str]] = None) -> Path:
@@ -51,9 +55,29 @@ def require_folder(folder: Path) -> Path:
         probe = folder / f".{os.getpid()}.part"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror}; choose another folder.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot write into {shown_path(folder)}: {reason_of(error)}; choose another folder."
+        ) from error
     return folder
+
+
+def require_target(path: Path) -> None:
+    """Finds out whether a file can be written to the path, before what takes long to compute.
+
+    Raises:
+        UserError: its folder cannot be made or written to, or there is a folder or a device in its place.
+    """
+    require_folder(path.parent)
+    if os.path.exists(path) and not path.is_file():
+        raise UserError(f"cannot write {shown_path(path)}: there is no regular file there; choose another path.")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"cannot write {shown_path(path)}: its name is too long; choose a shorter one.")
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why a path cannot be used; a zero byte in it is a ValueError."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -80,15 +104,20 @@ def write_files_atomically(contents: Mapping[Path, bytes]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporaries[path].write_bytes(content)
             for path in contents:
-                if path.is_dir():  # the one thing that a rename onto it would find out too late
+                # What a rename onto it would find out too late: a folder, or a device that it would replace by a file.
+                if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+                if path.exists() and not path.is_file():
+                    raise OSError(errno.EEXIST, "it is no regular file", str(path))
             for path, temporary in temporaries.items():
                 os.replace(temporary, path)
         finally:
             for temporary in temporaries.values():
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror} ({error.filename}); choose another path") from error
+                with suppress(OSError, ValueError):  # what could not be made, with its own error below
+                    temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        place = f" ({shown_path(error.filename)})" if isinstance(error, OSError) else ""
+        raise UserError(f"cannot write {shown_path(path)}: {reason_of(error)}{place}; choose another path") from error
 
 
 def _colours8(mesh_colours: Float32[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "vertex 3"]:

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
+from gan3d_ns.field_components.picture_randomness import Randomness
+
 NORMAL_EPSILON = 1e-7
 
 StylesType = TypeVar("StylesType", bound="Styles")
@@ -152,7 +154,7 @@ class GenerativeField(nn.Module):
         return values + noise[..., 0], colours
 
     def backdrop(
-        self, rays: RayBundle, styles: Any, jitter: torch.Generator | None = None
+        self, rays: RayBundle, styles: Any, jitter: Randomness | None = None
     ) -> Float[Tensor, "batch ray channel"]:
         """What rays show that meet nothing, where the field :attr:`has_backdrop`.
 

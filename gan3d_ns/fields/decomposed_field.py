@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.frequency_encoding import encoded_dim, frequency_encoding
 from gan3d_ns.field_components.inverted_sphere import inverted_sphere_points
+from gan3d_ns.field_components.picture_randomness import Randomness, random_normals, random_uniforms
 from gan3d_ns.field_components.start_shape import StartShape, StartShapeConfig
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 
@@ -274,7 +275,7 @@ class DecomposedField(GenerativeField):
         features = self.background.trunk(points, styles.background_entry, styles.background_skip)
         return self.background.values(features), self.background.colours(features, directions, styles.background_colour)
 
-    def inverse_radii(self, rays: RayBundle, jitter: torch.Generator | None = None) -> Float[Tensor, "*batch sample"]:
+    def inverse_radii(self, rays: RayBundle, jitter: Randomness | None = None) -> Float[Tensor, "*batch sample"]:
         """The background's samples from near to far, 1 to 0; jittered, one in each interval between the middles."""
         count, device = self.config.background_samples, rays.origins.device
         even = torch.linspace(1.0, 0.0, count, device=device).expand(*rays.origins.shape[:-1], count)
@@ -283,7 +284,7 @@ class DecomposedField(GenerativeField):
         middles = 0.5 * (even[..., 1:] + even[..., :-1])
         starts = torch.cat((even[..., :1], middles), dim=-1)
         ends = torch.cat((middles, even[..., -1:]), dim=-1)
-        return starts + (ends - starts) * torch.rand(even.shape, generator=jitter, device=device)
+        return starts + (ends - starts) * random_uniforms(even.shape, jitter, device)
 
     def background_weights(
         self,
@@ -297,7 +298,7 @@ class DecomposedField(GenerativeField):
         return (1.0 - clear) * F.pad(clear.cumprod(dim=-1)[..., :-1], (1, 0), value=1.0)
 
     def backdrop(
-        self, rays: RayBundle, styles: DecomposedStyles, jitter: torch.Generator | None = None
+        self, rays: RayBundle, styles: DecomposedStyles, jitter: Randomness | None = None
     ) -> Float[Tensor, "batch ray 3"]:
         directions = self.in_field(rays.directions)
         radii = self.inverse_radii(rays, jitter)
@@ -306,7 +307,7 @@ class DecomposedField(GenerativeField):
         along = directions[..., None, :].expand(*radii.shape, 3).flatten(1, 2)
         values, colours = self.background_at(points, along, styles)
         if jitter is not None and self.backdrop_noise_std > 0:
-            noise = torch.randn(values.shape, generator=jitter, device=values.device)
+            noise = random_normals(values.shape, jitter, values.device)
             values = values + self.backdrop_noise_std * noise
         weights = self.background_weights(values.unflatten(1, radii.shape[1:]), radii)
         return (weights[..., None] * colours.unflatten(1, radii.shape[1:])).sum(dim=-2)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import uuid
 from dataclasses import asdict
 from itertools import pairwise
@@ -235,13 +234,12 @@ def varied(
     return pictures + noise * torch.randn(pictures.shape, generator=randomness), targets
 
 
-def keep(network: PoseRegressor, path: os.PathLike[str]) -> None:
+def keep(network: PoseRegressor, path: Path) -> None:
     """Write the weights, whole or not at all; a cache that cannot be written is done without."""
-    partial = f"{os.fspath(path)}.{uuid.uuid4().hex}.partial"
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        os.makedirs(os.path.dirname(partial), exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, partial)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError:
-        if os.path.exists(partial):
-            os.remove(partial)
+        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.field_types import wrong_fields
 
 Value = Union[str, int, float, bool, None]
 """What a protocol may hold."""
@@ -124,7 +125,7 @@ def from_json(text: str, name: str) -> list[Measured]:
         content = json.loads(text)
         if content["format"] != RECORDS_FORMAT:
             raise ValueError(f"format {content['format']} in place of {RECORDS_FORMAT}")
-        return [
+        measured = [
             Measured(
                 Subject(**_known(Subject, entry["subject"])),
                 [
@@ -135,9 +136,13 @@ def from_json(text: str, name: str) -> list[Measured]:
             )
             for entry in content["results"]
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        wrong = [name for entry in measured for one in (entry.subject, *entry.records) for name in wrong_fields(one)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} has another type")
+        return measured
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{name} holds no results of `gan3d eval` ({error}); move it away, and measure the run again."
+            f"{name} holds no results of `gan3d eval` ({str(error)[:200]}); move it away, and measure the run again."
         ) from error
 
 

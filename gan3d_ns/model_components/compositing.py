@@ -48,8 +48,11 @@ def expected_depth(
 def depth_variance(
     weights: Float[Tensor, "*batch sample"], distances: Float[Tensor, "*batch sample"]
 ) -> Float[Tensor, "*batch"]:
-    """Weighted variance of the depth, sum w (t - d)^2 / ((sum w + 1e-5) (n - 1) / n): how diffuse a surface is."""
-    count = weights.shape[-1]
+    """Weighted variance of the depth, sum w (t - d)^2 / ((sum w + 1e-5) (n - 1) / n): how diffuse a surface is.
+
+    A single sample is not divided by n - 1 = 0: it says nothing of a spread.
+    """
+    count = max(weights.shape[-1], 2)
     deviation = distances - expected_depth(weights, distances)[..., None]
     total = (weights.sum(dim=-1) + ACCUMULATION_EPSILON) * ((count - 1) / count)
     return (weights * deviation.square()).sum(dim=-1) / total

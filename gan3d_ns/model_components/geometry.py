@@ -125,4 +125,5 @@ class Density(Geometry):
 
     def value_of(self, opacity: float) -> float:
         active = -math.log1p(-opacity) * self.unit_length / self.thickness
-        return active if self.activation == "relu" else math.log(math.expm1(active))
+        # log(exp(a) - 1), without its overflow.
+        return active if self.activation == "relu" else active + math.log(-math.expm1(-active))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan3d_ns.field_components.picture_randomness import Randomness
 from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig, doubled_sides
 
 LEAKY_SLOPE = 0.2
@@ -63,7 +64,7 @@ class GiraffeRenderer(NeuralRenderer):
         self.to_rgb = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in channels)
 
     def forward(
-        self, features: Float[Tensor, "view channel row column"], styles: Any, jitter: Optional[torch.Generator] = None
+        self, features: Float[Tensor, "view channel row column"], styles: Any, jitter: Optional[Randomness] = None
     ) -> Float[Tensor, "view 3 rows columns"]:
         """The picture in [0, 1]; ``styles`` and ``jitter`` have no say in it."""
         rgb = self.to_rgb[0](features)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, shown_path
 from gan3d_ns.model_components.scenes import Scene
 
 Space = Literal["codes", "latents"]
@@ -25,6 +25,9 @@ SEED_RANGE = 2**53
 FILE_KIND = "gan3d_ns latent, version 1"
 SUFFIX = ".safetensors"
 HEADER_START = 8
+LARGEST_FILE = 64 << 20
+"""Bytes; the largest latents of this package have some 100,000."""
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 SMALLEST_ANGLE = 1e-4
 """Radians below which an arc is as good as a line."""
 SHORTEST = 1e-12
@@ -146,8 +149,9 @@ def slerp(
     """The way along an arc around the origin; lengths are interpolated linearly, so that equal ones are kept."""
     lengths = [entry.norm(dim=-1, keepdim=True) for entry in (first, second)]
     units = [entry / length.clamp(min=SHORTEST) for entry, length in zip((first, second), lengths, strict=True)]
-    cosine = (units[0] * units[1]).sum(dim=-1, keepdim=True).clamp(-1.0, 1.0)
-    angle = torch.acos(cosine)
+    # Exact at every angle, where the arc cosine loses half of the digits of small and large ones.
+    apart, together = ((units[0] + sign * units[1]).norm(dim=-1, keepdim=True) for sign in (-1.0, 1.0))
+    angle = 2.0 * torch.atan2(apart, together)
     sine = torch.sin(angle).clamp(min=SHORTEST)
     weights = [torch.sin((1.0 - amount) * angle) / sine, torch.sin(amount * angle) / sine]
     arc = (weights[0] * units[0] + weights[1] * units[1]) * torch.lerp(lengths[0], lengths[1], amount)
@@ -194,12 +198,13 @@ def decode_latent(content: bytes, name: str) -> SavedLatent:
         # The library reads metadata from files alone: the header's length comes first, and then the header.
         length = int.from_bytes(content[:HEADER_START], "little")
         metadata = json.loads(content[HEADER_START : HEADER_START + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError, MemoryError, AttributeError) as error:
         raise UserError(
             f"{name} is not a latent: it cannot be read as safetensors. Save one in the viewer's Generator panel."
         ) from error
     codes = tensors.get("codes")
-    if metadata.get("kind") != FILE_KIND or codes is None or codes.dim() != 2 or not bool(codes.isfinite().all()):
+    fits = codes is not None and codes.dtype in FLOATS and codes.dim() == 2 and bool(codes.float().isfinite().all())
+    if metadata.get("kind") != FILE_KIND or codes is None or not fits:
         raise UserError(
             f"{name} is a safetensors file but holds no latent of this package; save one in the viewer's Generator "
             "panel."
@@ -215,7 +220,14 @@ def read_latent(path: Path) -> SavedLatent:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the latent {path}: {error.strerror}.") from error
+        # A pipe or a device would block for ever, or never end.
+        if path.exists() and not path.is_file():
+            raise UserError(f"cannot read the latent {shown_path(path)}: it is no regular file.")
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the latent {shown_path(path)}: {reason}.") from error
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"{shown_path(path)} is not a latent: it is larger than {LARGEST_FILE >> 20} MiB.")
     return decode_latent(content, str(path))

@@ -11,6 +11,7 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.field_components.picture_randomness import Randomness
 
 
 class NoNeuralRenderer:
@@ -127,7 +128,7 @@ class NeuralRenderer(nn.Module):
         self,
         features: Float[Tensor, "view channel row column"],
         styles: Any,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> Float[Tensor, "view 3 rows columns"]:
         """Pictures in [0, 1] of any features' image, `2**doublings` pixels for each feature and side.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan3d_ns.field_components.picture_randomness import Randomness, random_normals
 from gan3d_ns.model_components.losses import full_precision
 
 MEAN_DECAY = 0.01
@@ -57,8 +59,9 @@ class PathLengthRegulariser(nn.Module):
         pictures: Float[Tensor, "batch 3 row column"],
         codes: Float[Tensor, "batch layer code"],
         noise: Float[Tensor, "batch 3 row column"] | None = None,
-        generator: torch.Generator | None = None,
-        share: float = 1.0,
+        generator: Randomness | None = None,
+        of: int | None = None,
+        total: Callable[[Tensor], Tensor] = torch.Tensor.detach,
     ) -> Float[Tensor, ""]:
         """E (length - running mean)^2, after the mean has moved towards the lengths; it counts as a constant.
 
@@ -69,12 +72,18 @@ class PathLengthRegulariser(nn.Module):
             codes: with `requires_grad`.
             noise: standard normal numbers; None draws them.
             generator: source of the noise, on the pictures' device.
-            share: of these pictures among all whose lengths are measured together: the mean moves as far for all of
-                them as it would at once.
+            of: how many pictures are measured in the whole step: the mean moves as far for all of them as it would at
+                once. None: those that are measured now.
+            total: sums numbers over the processes of a training.
         """
-        if noise is None:
-            noise = torch.randn(pictures.shape, device=pictures.device, generator=generator)
-        lengths = path_lengths(pictures, codes, noise)
-        self.running_mean.lerp_(lengths.detach().mean(), share * self.decay)
+        if len(pictures) == 0:
+            lengths = codes.new_zeros(0)
+        else:
+            if noise is None:
+                noise = random_normals(pictures.shape, generator, pictures.device)
+            lengths = path_lengths(pictures, codes, noise)
+        seen = total(torch.stack((lengths.detach().sum(), lengths.new_tensor(float(len(lengths))))))
+        weight = self.decay if of is None else self.decay * seen[1] / of
+        self.running_mean += weight * (seen[0] / seen[1].clamp(min=1.0) - self.running_mean)
         # A copy: the buffer may move again before the gradients are computed.
-        return (lengths - self.running_mean.clone()).square().mean()
+        return (lengths - self.running_mean.clone()).square().sum() / max(1, len(lengths))

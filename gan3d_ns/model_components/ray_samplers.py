@@ -11,6 +11,7 @@ from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
+from gan3d_ns.field_components.picture_randomness import Randomness, random_normals, random_uniforms
 from gan3d_ns.model_components.compositing import compositing_weights, median_surface
 from gan3d_ns.model_components.geometry import Density, Geometry, Occupancy
 from gan3d_ns.model_components.occupancy_grids import FREE_VALUE, OccupancyGrid, evaluate_where
@@ -57,7 +58,7 @@ class RaySampler(nn.Module):
         rays: RayBundle,
         geometry_at: GeometryFunction,
         grid: Optional[OccupancyGrid] = None,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
         """Distances and values of the coarse samples, and the first surface that they show. Without gradient.
 
@@ -75,7 +76,7 @@ class RaySampler(nn.Module):
         hits: SurfaceHits,
         coarse: Float[Tensor, "batch ray coarse"],
         coarse_alphas: Float[Tensor, "batch ray coarse"],
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
     ) -> Float[Tensor, "batch ray sample"]:
         """Sorted distances of the samples to composite, given what the search found. Without gradient.
@@ -95,7 +96,7 @@ class RaySampler(nn.Module):
         self,
         rays: RayBundle,
         geometry_at: GeometryFunction,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
         grid: Optional[OccupancyGrid] = None,
     ) -> tuple[Float[Tensor, "batch ray sample"], SurfaceHits]:
@@ -111,7 +112,7 @@ class RaySampler(nn.Module):
         return rays.nears[..., 0], rays.fars[..., 0]
 
     def value_noise(
-        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator, num_parts: int = 1
+        self, distances: Float[Tensor, "batch ray sample"], randomness: Randomness, num_parts: int = 1
     ) -> Optional[Float[Tensor, "batch ray sample part"]]:
         """Noise on the values of the composited samples in training, for each part of the field; most want none."""
         return None
@@ -130,7 +131,7 @@ def fine_distances(
     coarse: Float[Tensor, "batch ray coarse"],
     coarse_alphas: Float[Tensor, "batch ray coarse"],
     num_samples: int,
-    jitter: Optional[torch.Generator] = None,
+    jitter: Optional[Randomness] = None,
     uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
 ) -> Float[Tensor, "batch ray fine"]:
     """Distances in proportion to the coarse weights, by the inverse CDF between the middles of the coarse samples.
@@ -141,9 +142,10 @@ def fine_distances(
     if uniforms is None:
         shape = (*coarse.shape[:-1], num_samples)
         if jitter is not None:
-            uniforms = torch.rand(shape, generator=jitter, device=coarse.device)
+            uniforms = random_uniforms(shape, jitter, coarse.device).to(coarse.dtype)
         else:
-            uniforms = ((torch.arange(num_samples, device=coarse.device) + 0.5) / num_samples).expand(shape)
+            steps = torch.arange(num_samples, device=coarse.device, dtype=coarse.dtype)
+            uniforms = ((steps + 0.5) / num_samples).expand(shape)
     middles = 0.5 * (coarse[..., 1:] + coarse[..., :-1])
     return sample_pdf(middles, weights[..., 1:-1], uniforms)
 
@@ -258,7 +260,7 @@ class SurfaceWindowSampler(RaySampler):
         rays: RayBundle,
         geometry_at: GeometryFunction,
         grid: Optional[OccupancyGrid] = None,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
         """Evenly spaced samples, and the first surface that they bracket; see the base class."""
         return search_level(self.config, self.geometry.level, rays, geometry_at, grid)
@@ -276,7 +278,7 @@ class SurfaceWindowSampler(RaySampler):
         hits: SurfaceHits,
         coarse: Float[Tensor, "batch ray coarse"],
         coarse_alphas: Float[Tensor, "batch ray coarse"],
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
     ) -> Float[Tensor, "batch ray sample"]:
         """An even or jittered window around the surface, and draws over the whole ray; see the base class."""
@@ -285,7 +287,7 @@ class SurfaceWindowSampler(RaySampler):
         distances = spread_evenly(starts, ends, config.num_window_samples)
         if jitter is not None:
             spacing = (ends - starts)[..., None] / (config.num_window_samples - 1)
-            offsets = torch.rand(distances.shape, generator=jitter, device=distances.device)
+            offsets = random_uniforms(distances.shape, jitter, distances.device)
             distances = distances + (offsets - 0.5) * spacing
         if config.num_fine_samples > 0:
             fine = fine_distances(coarse, coarse_alphas, config.num_fine_samples, jitter, fine_uniforms)
@@ -340,16 +342,16 @@ class VolumeSampler(RaySampler):
         return self.config.num_coarse_samples
 
     def value_noise(
-        self, distances: Float[Tensor, "batch ray sample"], randomness: torch.Generator, num_parts: int = 1
+        self, distances: Float[Tensor, "batch ray sample"], randomness: Randomness, num_parts: int = 1
     ) -> Optional[Float[Tensor, "batch ray sample part"]]:
         """Gaussian noise, which lets empty space learn although a relu has no gradient there (NeRF; pi-GAN)."""
         if self.noise_std == 0.0:
             return None
         shape = (*distances.shape, num_parts)
-        return self.noise_std * torch.randn(shape, generator=randomness, device=distances.device)
+        return self.noise_std * random_normals(shape, randomness, distances.device)
 
     def coarse_distances(
-        self, rays: RayBundle, jitter: Optional[torch.Generator] = None
+        self, rays: RayBundle, jitter: Optional[Randomness] = None
     ) -> Float[Tensor, "batch ray coarse"]:
         """Increasing distances over the whole ray, even without ``jitter``."""
         assert rays.nears is not None and rays.fars is not None
@@ -359,7 +361,7 @@ class VolumeSampler(RaySampler):
         even = spread_evenly(nears, fars, count)
         if jitter is None or self.config.spacing == "even":
             return even
-        uniforms = torch.rand(even.shape, generator=jitter, device=even.device)
+        uniforms = random_uniforms(even.shape, jitter, even.device)
         if self.config.spacing == "stratified":
             middles = 0.5 * (even[..., 1:] + even[..., :-1])
             starts = torch.cat((even[..., :1], middles), dim=-1)
@@ -372,7 +374,7 @@ class VolumeSampler(RaySampler):
         rays: RayBundle,
         geometry_at: GeometryFunction,
         grid: Optional[OccupancyGrid] = None,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> tuple[Float[Tensor, "batch ray coarse"], Float[Tensor, "batch ray coarse"], SurfaceHits]:
         """The coarse samples, with noise in training, and where half of the light is absorbed; see the base class."""
         coarse = self.coarse_distances(rays, jitter)
@@ -396,7 +398,7 @@ class VolumeSampler(RaySampler):
         hits: SurfaceHits,
         coarse: Float[Tensor, "batch ray coarse"],
         coarse_alphas: Float[Tensor, "batch ray coarse"],
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
     ) -> Float[Tensor, "batch ray sample"]:
         """The coarse samples and, where there are any, the fine ones among them; see the base class."""
@@ -410,7 +412,7 @@ class VolumeSampler(RaySampler):
         self,
         rays: RayBundle,
         geometry_at: GeometryFunction,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
         fine_uniforms: Optional[Float[Tensor, "batch ray fine"]] = None,
         grid: Optional[OccupancyGrid] = None,
     ) -> tuple[Float[Tensor, "batch ray sample"], SurfaceHits]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gan3d_ns.errors import UserError
 from gan3d_ns.field_components.modulated import EqualisedModulatedLinear
+from gan3d_ns.field_components.picture_randomness import Randomness, random_normals
 from gan3d_ns.field_components.style_layers import EqualisedLinear, fir_upsample2d
 from gan3d_ns.model_components.neural_renderers import NeuralRenderer, NeuralRendererConfig, doubled_sides
 
@@ -129,16 +130,16 @@ class StyleRenderer(NeuralRenderer):
         """The picture before any stage, in [-1, 1]."""
         return features[..., :COLOURS] if self.base is None else self.base(features)
 
-    def spatial_noise(self, like: Float[Tensor, "view channel row column"], jitter: torch.Generator) -> Tensor:
+    def spatial_noise(self, like: Float[Tensor, "view channel row column"], jitter: Randomness) -> Tensor:
         """A random image for each view, the same for all channels."""
         count, _, rows, columns = like.shape
-        return torch.randn(count, 1, rows, columns, generator=jitter, device=like.device)
+        return random_normals((count, 1, rows, columns), jitter, like.device)
 
     def forward(
         self,
         features: Float[Tensor, "view channel row column"],
         styles: Any,
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> Float[Tensor, "view 3 rows columns"]:
         """Pictures, nominally in [0, 1]; see the base class. Without ``jitter`` they are clipped to that range."""
         signed = self.signed_pictures(features, styles.renderer_codes, jitter)
@@ -149,7 +150,7 @@ class StyleRenderer(NeuralRenderer):
         self,
         features: Float[Tensor, "view channel row column"],
         codes: Float[Tensor, "view layer code"],
-        jitter: Optional[torch.Generator] = None,
+        jitter: Optional[Randomness] = None,
     ) -> Float[Tensor, "view 3 rows columns"]:
         """Pictures as the release makes them, nominally in [-1, 1]."""
 

@@ -37,24 +37,25 @@ class Brackets:
 
 
 def first_crossing(values: Float[Tensor, "*batch sample"], distances: Float[Tensor, "*batch sample"]) -> Brackets:
-    """The earliest sign change along each ray, a hit when the ray starts in free space and that change enters matter.
+    """The first entry into matter of each ray that starts in free space.
 
-    A ray that starts inside matter, or that first leaves it, is a miss (GOF, released code, perform_ray_marching).
-    The earliest change of a ray that starts outside is always an entry, so the first test settles the second.
+    A ray that starts inside matter is a miss (GOF, released code, perform_ray_marching). A sample that lies exactly on
+    the surface counts as matter, as it does in meshes; the released code, which multiplies neighbours, passes over it.
 
     Args:
-        values: logits relative to the level, positive in matter.
+        values: logits relative to the level, negative in free space.
         distances: increasing distances of the samples along the ray.
     """
-    changes = values[..., :-1] * values[..., 1:] < 0
-    index = changes.to(torch.uint8).argmax(dim=-1, keepdim=True)
-    value_low = values.gather(-1, index).squeeze(-1)
+    outside = values < 0
+    entries = outside[..., :-1] & (values[..., 1:] >= 0)
+    index = entries.to(torch.uint8).argmax(dim=-1, keepdim=True)
     return Brackets(
         low=distances.gather(-1, index).squeeze(-1),
         high=distances.gather(-1, index + 1).squeeze(-1),
-        value_low=value_low,
+        value_low=values.gather(-1, index).squeeze(-1),
         value_high=values.gather(-1, index + 1).squeeze(-1),
-        hit=changes.any(dim=-1) & (values[..., 0] < 0) & (value_low < 0),
+        # The first change of a ray that starts outside is an entry.
+        hit=outside[..., 0] & entries.any(dim=-1),
     )
 
 

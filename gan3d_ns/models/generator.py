@@ -17,6 +17,7 @@ from gan3d_ns.cameras.camera_generator import CameraGenerator
 from gan3d_ns.cameras.pose_prior import PosePrior
 from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.errors import UserError
+from gan3d_ns.field_components.picture_randomness import Randomness
 from gan3d_ns.fields.base_field import GenerativeField, Styles
 from gan3d_ns.model_components.compositing import (
     Background,
@@ -157,7 +158,7 @@ class Generator(nn.Module):
         styles: Styles,
         rays: RayBundle,
         *,
-        jitter: torch.Generator | None = None,
+        jitter: Randomness | None = None,
         fine_uniforms: Float[Tensor, "batch ray fine"] | None = None,
         grid: OccupancyGrid | None = None,
         surface_only: bool = False,
@@ -249,7 +250,7 @@ class Generator(nn.Module):
         hits: SurfaceHits,
         grid: OccupancyGrid | None = None,
         noise: Float[Tensor, "batch ray sample part"] | None = None,
-        jitter: torch.Generator | None = None,
+        jitter: Randomness | None = None,
     ) -> RenderOutput:
         """Evaluates the field at increasing ``distances`` along the rays, with gradient, and composites it.
 
@@ -268,7 +269,7 @@ class Generator(nn.Module):
         colours: Float[Tensor, "batch ray sample channel"],
         styles: Styles,
         rays: RayBundle,
-        jitter: torch.Generator | None = None,
+        jitter: Randomness | None = None,
     ) -> Float[Tensor, "batch ray channel"]:
         """Composited colours or features, with what lies behind them."""
         colour = composite_colour(weights, colours, self.background)
@@ -326,7 +327,7 @@ class Generator(nn.Module):
         return prior.viewpoint_rays_at(viewpoints, self.neural_renderer.coordinates())
 
     def pictures(
-        self, output: RenderOutput, styles: Styles, jitter: torch.Generator | None = None
+        self, output: RenderOutput, styles: Styles, jitter: Randomness | None = None
     ) -> Float[Tensor, "batch 3 row column"]:
         """The pictures in [0, 1] of rendered :meth:`picture_rays`: their colours, or the neural renderer's work."""
         if self.neural_renderer is None:

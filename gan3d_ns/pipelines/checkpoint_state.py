@@ -25,6 +25,7 @@ def fitted_state(pipeline: nn.Module, model: GanModel, loaded_state: dict[str, A
         part = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
         state.update({prefix + key: value for key, value in generator.field.fit_to_checkpoint(part).items()})
     own = pipeline.state_dict()
+    parameters = {name for name, _ in pipeline.named_parameters()}
     # It is then measured anew.
     for prefix in MEASURED:
         shapes = [{name: part[name].shape for name in part if name.startswith(prefix)} for part in (own, state)]
@@ -39,5 +40,13 @@ def fitted_state(pipeline: nn.Module, model: GanModel, loaded_state: dict[str, A
             f"the checkpoint does not fit this method: {len(missing)} tensors are missing, {len(unknown)} are "
             f"unknown and {len(resized)} have another size (for example {example}). Use the method and the sizes "
             "that the checkpoint was trained with; they stand in the config.yml beside it."
+        )
+    strange = [name for name in own if own[name].is_floating_point() != state[name].is_floating_point()]
+    spoilt = [name for name in parameters if not bool(state[name].isfinite().all())]
+    if strange or spoilt:
+        raise UserError(
+            f"the checkpoint is spoilt: {len(spoilt)} of its tensors hold numbers that are not finite and "
+            f"{len(strange)} numbers of another kind (for example {min(spoilt or strange)}). Take an older checkpoint "
+            "of the run."
         )
     return state

@@ -1,5 +1,7 @@
 """Generator against discriminator: the two phases of a training step, each a dictionary of losses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
@@ -19,9 +21,11 @@ from gan3d_ns.cameras.patches import Patches
 from gan3d_ns.cameras.viewpoints import Viewpoints
 from gan3d_ns.data.datamanager import GanDataManager, GanDataManagerConfig
 from gan3d_ns.discriminators.base import Discriminator, DiscriminatorConfig
+from gan3d_ns.discriminators.shared_batch import SharedBatch, Total
 from gan3d_ns.discriminators.small import SmallDiscriminatorConfig
 from gan3d_ns.errors import UserError
 from gan3d_ns.exporter.object_files import FILE_KINDS, write_object
+from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.metrics.evaluation import Evaluation, RealCollection
 from gan3d_ns.metrics.scores import score_measures
 from gan3d_ns.metrics.settings import EvaluationConfig
@@ -32,10 +36,11 @@ from gan3d_ns.model_components.path_length import PathLengthRegulariser
 from gan3d_ns.model_components.ray_samplers import SurfaceWindowSampler, VolumeSampler
 from gan3d_ns.model_components.sampling import points_at
 from gan3d_ns.models.gan_model import OUTPUT_NAMES, GanModel, GanModelConfig
+from gan3d_ns.pipelines.batch_parts import kept_together
 from gan3d_ns.pipelines.checkpoint_state import fitted_state
 from gan3d_ns.pipelines.loss_config import GanLossConfig
-from gan3d_ns.pipelines.path_length import path_length_penalty
-from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, StepPlan, shown_as
+from gan3d_ns.pipelines.path_length import num_measured, path_length_penalty
+from gan3d_ns.pipelines.step import Draw, Fakes, Found, Pictures, Purpose, StepPlan, shown_as
 from gan3d_ns.pipelines.style_mixing import draw_style_mixing, mixed_styles
 from gan3d_ns.viewer.export_controls import ExportControls, Write
 from gan3d_ns.viewer.health_panel import HealthPanel
@@ -98,13 +103,16 @@ class GanPipeline(VanillaPipeline):
         grad_scaler: Optional[GradScaler] = None,
     ) -> None:
         config.datamanager.dataparser.pose_prior = config.model.pose_prior
-        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)  # pyright: ignore
+        # nerfstudio would average the gradients of `model.forward` alone, which no training calls.
+        super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)  # pyright: ignore
         prior = self.model.pose_prior
         # The published estimate starts at 0; ours starts at the prior's mean.
         self.discriminator: Discriminator = config.discriminator.setup(pose_centre=prior.mean_pose())
         self.discriminator.to(device)
         self.health, self.prior_panel = HealthPanel(), PriorPanel(lambda: self.model.pose_prior)
         self.path_length = PathLengthRegulariser().to(device) if config.loss.path_length_weight > 0 else None
+        self.total: Total = torch.Tensor.detach
+        """Sums numbers over the processes of a training; the training engine sets it."""
         self.score_measures: Dict[str, Tensor] = {}
         """How the discriminator told the last step's pictures apart, see ``metrics.scores``."""
         self.surface_controls = SurfaceControls(
@@ -164,17 +172,21 @@ class GanPipeline(VanillaPipeline):
         for generator in (self.model.generator, self.model.generator_ema):
             generator.field.release_geometry(amount)
 
-    def update_prior_grid(self, step: int, fakes: "Fakes", randomness: torch.Generator) -> None:
-        """Lets the prior grid, where there is one, look at this step's objects when its turn has come.
+    @torch.no_grad()
+    def update_prior_grid(self, step: int, draw: Draw, randomness: torch.Generator) -> bool:
+        """Lets the prior grid, where there is one, look at a step's objects; returns whether its turn had come.
 
         Args:
             step: steps since the weights were new.
         """
         grid, model = self.model.prior_grid, self.model
-        if grid is not None and step % grid.config.update_interval == 0:
-            prior, generator = model.config.pose_prior, model.generator
-            spacing = (prior.far - prior.near) / (generator.sampler.num_coarse_samples - 1)
-            grid.update(generator.field, generator.geometry, fakes.styles, spacing, randomness)
+        if grid is None or step % grid.config.update_interval != 0:
+            return False
+        prior, generator, seen = model.config.pose_prior, model.generator, draw[: grid.config.num_latents]
+        spacing = (prior.far - prior.near) / (generator.sampler.num_coarse_samples - 1)
+        styles = mixed_styles(generator, seen.latents, seen.mixing)
+        grid.update(generator.field, generator.geometry, styles, spacing, randomness)
+        return True
 
     def draw(self, count: int, side: int, randomness: torch.Generator, patches: Optional[Patches] = None) -> Draw:
         """Random latents, poses, and neighbours for the normals of ``count`` pictures of ``side`` x ``side`` pixels."""
@@ -194,12 +206,11 @@ class GanPipeline(VanillaPipeline):
         augmentation = torch.zeros(count, 0, NUM_UNIFORMS, device=device)
         if self.config.augmentation == "diffaug":
             augmentation = augmentation_uniforms(count, randomness)
-        mixing, seed = None, 0
+        mixing = None
         if config.style_mixing > 0:
             mixing = draw_style_mixing(self.model.generator, count, config.style_mixing, randomness)
-        if self.path_length is not None:
-            seed = int(torch.randint(LARGEST_SEED, (), generator=randomness, device=device))
-        return Draw(latents, viewpoints, rays, offsets, side, augmentation, patches, mixing, seed)
+        seeds = torch.randint(LARGEST_SEED, (count,), generator=randomness, device=device).tolist()
+        return Draw(latents, viewpoints, rays, offsets, side, augmentation, patches, mixing, tuple(seeds))
 
     def shown(
         self, images: Float[Tensor, "batch 3 side side"], draw: Draw, showing: Showing
@@ -210,15 +221,17 @@ class GanPipeline(VanillaPipeline):
         return diff_augment(images, draw.augmentation[:, showing])
 
     def draw_batch(self, plan: StepPlan, randomness: torch.Generator) -> Draw:
-        """What a step's pictures are drawn from."""
+        """What a step's pictures are drawn from, those of other processes too."""
         patches = plan.draw_patches(plan.batch_size, randomness)
         return self.draw(plan.batch_size, plan.side, randomness, patches)
 
     def real_batch(self, plan: StepPlan, randomness: torch.Generator) -> Float[Tensor, "batch 3 side side"]:
-        """The step's real pictures, or the patches of them that are shown."""
-        real = self.datamanager.real_batch(plan.position, plan.batch_size, plan.resolution, plan.seed)
-        patches = plan.draw_patches(len(real), randomness)
-        return real if patches is None else patches.of(real)
+        """This process's share of a step's real pictures, or the patches of them that are shown."""
+        share = plan.share
+        count = share.stop - share.start
+        real = self.datamanager.real_batch(plan.position + share.start, count, plan.resolution, plan.seed)
+        patches = plan.draw_patches(plan.batch_size, randomness)
+        return real if patches is None else patches[share].of(real)
 
     def viewpoints(self, draw: Draw) -> Viewpoints:
         """The cameras of each picture; gradients reach a generator of cameras. Never in half precision."""
@@ -234,57 +247,51 @@ class GanPipeline(VanillaPipeline):
                 return prior.viewpoint_rays_at(viewpoints, draw.patches.coordinates())
             return self.model.generator.picture_rays(prior, viewpoints, draw.side)
 
-    @torch.no_grad()
-    def search(self, draw: Draw, randomness: torch.Generator) -> Found:
+    def search(self, draw: Draw) -> Found:
         """The distances that each picture's rays will be composited at, jittered, and its surface."""
-        generator, rays = self.model.generator, self.rays(draw, self.viewpoints(draw))
-        styles, field_ = mixed_styles(generator, draw.latents, draw.mixing), generator.field
+        with torch.no_grad():
+            styles = mixed_styles(self.model.generator, draw.latents, draw.mixing)
+            return self.found_along(self.rays(draw, self.viewpoints(draw)), draw, styles)
+
+    def found_along(self, rays: RayBundle, draw: Draw, styles: Styles) -> Found:
+        """The search along the rays of a draw."""
+        generator, jitter = self.model.generator, draw.randomness(Purpose.SEARCH)
         distances, hits = generator.sampler(
             rays,
-            lambda positions: field_.geometry_logits(positions, styles),
-            jitter=randomness,
+            lambda positions: generator.field.geometry_logits(positions, styles),
+            jitter=jitter,
             grid=self.model.training_grid(),
         )
-        return Found(distances, hits, generator.sampler.value_noise(distances, randomness, field_.num_parts))
+        return Found(distances, hits, generator.sampler.value_noise(distances, jitter, generator.field.num_parts))
 
-    def search_parts(self, draw: Draw, plan: StepPlan, randomness: torch.Generator) -> List[Optional[Found]]:
-        """The search of each part of a batch, before any is rendered; None for a batch that is rendered as a whole."""
+    def search_parts(self, draw: Draw, plan: StepPlan) -> List[Optional[Found]]:
+        """The search of each part of a batch, before any is rendered; None where there is but one part."""
         parts = plan.parts()
-        if len(parts) == 1:
-            return [None]
-        return [self.search(draw[part], randomness) for part in parts]
+        return [None] if len(parts) == 1 else [self.search(draw[part]) for part in parts]
 
-    def render(self, draw: Draw, randomness: torch.Generator, found: Optional[Found] = None) -> Fakes:
+    def render(self, draw: Draw, found: Optional[Found] = None) -> Fakes:
         """The pictures of a draw, with jittered samples; ``found`` saves the search."""
         viewpoints, generator = self.viewpoints(draw), self.model.generator
         rays, styles = self.rays(draw, viewpoints), mixed_styles(generator, draw.latents, draw.mixing)
-        grid = self.model.training_grid()
         if found is None:
-            render = generator.render(styles, rays, jitter=randomness, grid=grid)
-        else:
-            render = generator.composite(styles, rays, found.distances, found.hits, grid, found.noise, randomness)
-        images = shown_as(generator.pictures(render, styles, randomness))
+            found = self.found_along(rays, draw, styles)
+        jitter, grid = draw.randomness(Purpose.COMPOSITING), self.model.training_grid()
+        render = generator.composite(styles, rays, found.distances, found.hits, grid, found.noise, jitter)
+        images = shown_as(generator.pictures(render, styles, jitter))
         return Fakes(images, draw, viewpoints.detach(), styles, rays, render)
-
-    def scaled_to_batch(
-        self, terms: Dict[str, Float[Tensor, ""]], part: slice, draw: Draw, found: List[Optional[Found]]
-    ) -> Dict[str, Float[Tensor, ""]]:
-        """The generator's terms of a part, such that those of all parts add up to the terms of the whole batch.
-
-        Means over pictures count by the part's share of the pictures, the normals' mean by its share of the rays that
-        hit. Where a discriminator compares pictures with each other, or the worst of them are left out, they are those
-        of the same part, as in the authors' release.
-        """
-        hits = [entry.hits.hit[:, draw.compared_rays].sum(dim=1) for entry in found if entry is not None]
-        if not hits:
-            return terms
-        counts = torch.cat(hits)
-        of_pictures, of_hits = (part.stop - part.start) / len(draw), counts[part].sum() / counts.sum().clamp(min=1)
-        return {name: term * (of_hits if name == "g_normal" else of_pictures) for name, term in terms.items()}
 
     def generate(self, count: int, resolution: int, randomness: torch.Generator) -> Fakes:
         """Pictures of random latents from random poses, with jittered samples."""
-        return self.render(self.draw(count, resolution, randomness), randomness)
+        return self.render(self.draw(count, resolution, randomness))
+
+    @contextmanager
+    def looking_at(self, shared: Optional[SharedBatch]) -> Iterator[None]:
+        """Lets the discriminator compare pictures with those of other processes, which look at theirs meanwhile."""
+        self.discriminator.shared_batch = shared
+        try:
+            yield
+        finally:
+            self.discriminator.shared_batch = None
 
     def discriminator_losses(
         self, plan: StepPlan, real: Float[Tensor, "batch 3 side side"], fakes: Pictures
@@ -322,7 +329,7 @@ class GanPipeline(VanillaPipeline):
         config = self.config.loss
         self.discriminator.requires_grad_(False)
         on_fake = self.discriminator(self.shown(fakes.images, fakes.draw, Showing.FAKE_TO_GENERATOR), plan.fade)
-        kept = losses.top_k_indices(on_fake.score, plan.top_k_fraction)
+        kept, weight = kept_together(on_fake.score, plan.top_k_fraction, self.discriminator.shared_batch)
         if config.adversarial == "relativistic":
             with torch.no_grad():
                 shown_real = self.shown(real.detach(), fakes.draw, Showing.REAL_TO_GENERATOR)
@@ -330,7 +337,8 @@ class GanPipeline(VanillaPipeline):
             adversarial = losses.relativistic_generator_loss(on_fake.score[kept], score_real[kept])
         else:
             adversarial = losses.non_saturating_generator_loss(on_fake.score[kept])
-        terms = {"g_adversarial": adversarial}
+        # None of this process's pictures may be among the best of all, whose mean is then not a number.
+        terms = {"g_adversarial": weight * adversarial if len(kept) > 0 else 0.0 * on_fake.score.sum()}
         if on_fake.pose is not None and config.pose_weight > 0:
             terms["g_pose"] = config.pose_weight * losses.pose_loss(on_fake.pose, fakes.poses, self.periodic_yaw)
         if self.model.generator.geometry.kind == "occupancy" and plan.opacity_weight > 0:
@@ -339,8 +347,9 @@ class GanPipeline(VanillaPipeline):
             terms["g_coverage"] = config.coverage_weight * (1.0 - fakes.render.accumulation).mean()
         if self.path_length is not None and plan.measure_paths:
             grid, weight = self.model.training_grid(), config.path_length_weight * config.path_length_interval
-            share = len(fakes.draw) / plan.batch_size
-            terms["g_path"] = weight * path_length_penalty(self.model.generator, fakes, self.path_length, grid, share)
+            measured = num_measured(slice(0, plan.batch_size))
+            penalty = path_length_penalty(self.model.generator, fakes, self.path_length, grid, measured, self.total)
+            terms["g_path"] = weight * penalty
         if config.normal_weight > 0:
             terms["g_normal"] = config.normal_weight * self.normal_smoothness(fakes)
         return terms

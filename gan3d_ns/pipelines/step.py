@@ -3,7 +3,8 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import List, Optional
+from enum import IntEnum
+from typing import List, Optional, Tuple
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from gan3d_ns.cameras.patches import Patches, draw_patches
 from gan3d_ns.cameras.viewpoints import Viewpoints
+from gan3d_ns.discriminators.shared_batch import SharedBatch, Total
+from gan3d_ns.field_components.picture_randomness import PictureRandomness
 from gan3d_ns.fields.base_field import Styles
 from gan3d_ns.model_components.surface import SurfaceHits
 from gan3d_ns.models.generator import RenderOutput
@@ -51,6 +54,9 @@ class StepPlan:
     """Samples of densities over the whole of each ray; None: as the sampler is configured."""
     camera_release: float = 1.0
     """Whether a camera generator may move the cameras, 0 or 1."""
+    process: int = 0
+    """Which of the processes that share the batch this one is."""
+    num_processes: int = 1
 
     @property
     def side(self) -> int:
@@ -63,16 +69,51 @@ class StepPlan:
             return None
         return draw_patches(count, self.patch_size, self.smallest_patch, randomness)
 
+    @property
+    def share(self) -> slice:
+        """The pictures of the batch that this process computes."""
+        return slices(0, self.batch_size, self.num_processes)[self.process]
+
     def parts(self) -> List[slice]:
-        """The pictures of the batch in ``batch_split`` parts, as equal as they can be."""
-        count = min(self.batch_split, self.batch_size)
-        ends = [self.batch_size * index // count for index in range(count + 1)]
-        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+        """This process's pictures of the batch, in parts none of which is larger than one of ``batch_split``.
+
+        Every process has as many parts, which they compute at the same time.
+        """
+        count = min(-(-self.batch_split // self.num_processes), self.batch_size // self.num_processes)
+        return slices(self.share.start, self.share.stop, count)
+
+    def beside(self, index: Optional[int], total: Total) -> Optional[SharedBatch]:
+        """The batch that the processes look at together: their parts of an index, or all; None for one process.
+
+        Args:
+            index: of the part; None: all parts.
+            total: sums numbers over the processes.
+        """
+        if self.num_processes == 1:
+            return None
+        plans = [replace(self, process=process) for process in range(self.num_processes)]
+        looked_at = [plan.share if index is None else plan.parts()[index] for plan in plans]
+        lengths = [part.stop - part.start for part in looked_at]
+        return SharedBatch(sum(lengths[: self.process]), sum(lengths), total)
+
+
+def slices(start: int, stop: int, count: int) -> List[slice]:
+    """A range in so many parts, as equal as they can be."""
+    ends = [start + (stop - start) * index // count for index in range(count + 1)]
+    return [slice(first, last) for first, last in itertools.pairwise(ends)]
+
+
+class Purpose(IntEnum):
+    """What a picture draws random numbers for: each has a source of its own."""
+
+    SEARCH = 0
+    COMPOSITING = 1
+    PENALTY = 2
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is random about a batch of pictures, apart from the jitter of their samples."""
+    """What is random about a batch of pictures, the jitter of their samples as a seed."""
 
     latents: Float[Tensor, "batch latent"]
     viewpoints: Viewpoints
@@ -89,8 +130,10 @@ class Draw:
     """The part of each picture's frame that is drawn; None: all of it."""
     mixing: Optional[StyleMixing] = None
     """Second latents, which texture follows; None: each picture has one latent."""
-    noise_seed: int = 0
-    """Of the randomness that penalties want afterwards."""
+    seeds: Tuple[int, ...] = ()
+    """Of each picture's own random numbers, see `randomness`."""
+    first: int = 0
+    """Place of the first of these pictures in the step's batch."""
 
     def __getitem__(self, part: slice) -> "Draw":
         return replace(
@@ -101,11 +144,16 @@ class Draw:
             augmentation=self.augmentation[part],
             patches=None if self.patches is None else self.patches[part],
             mixing=None if self.mixing is None else self.mixing[part],
-            noise_seed=self.noise_seed + (part.start or 0),
+            seeds=self.seeds[part],
+            first=self.first + (part.start or 0),
         )
 
     def __len__(self) -> int:
         return self.latents.shape[0]
+
+    def randomness(self, purpose: Purpose) -> PictureRandomness:
+        """The random numbers of each picture, from the start: they are the same at every call."""
+        return PictureRandomness([seed * len(Purpose) + purpose for seed in self.seeds], self.latents.device)
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,13 @@ class Cameras:
 
         from nerfstudio.utils.rich_utils import CONSOLE
 
-        from gan3d_ns.exporter.writers import require_folder, write_files_atomically
+        from gan3d_ns.exporter.writers import require_target, write_files_atomically
         from gan3d_ns.metrics.camera_law import camera_histogram, camera_laws
         from gan3d_ns.scripts.runs import config_of, load_run
 
+        picture = self.output or config_of(self.load_config).parent / f"{FILE_NAME}.png"
         config, pipeline, step = load_run(self.load_config, self.load_step)
+        require_target(picture)
         truth = self.true_collection(config)
         model = pipeline.model
         generator = model.generator if self.raw_weights else model.generator_ema
@@ -65,8 +67,6 @@ class Cameras:
         method = config.method_name
         report: Dict[str, Any] = {"method": method, "step": step, **found.report()}
         report["truth"] = None if truth is None else truth.folder.name
-        picture = self.output or config_of(self.load_config).parent / f"{FILE_NAME}.png"
-        require_folder(picture.parent)
         title = f"{method}, step {step}: {'learned' if cameras is not None else 'fixed'} cameras"
         files = {
             picture: camera_histogram(found, title),

@@ -72,6 +72,10 @@ class Evaluate:
 
         from nerfstudio.utils.rich_utils import CONSOLE
 
+        if self.table:
+            from gan3d_ns.exporter.writers import require_folder
+
+            require_folder(self.output)
         measured: Dict[Subject, Measured] = {}
         failures: List[str] = []
         for path in self.load_config:

@@ -50,7 +50,9 @@ class ExportMesh(MeshExportConfig, ChosenObjects):
                 replaced = " (in place of an earlier file)" if path.exists() else ""
                 write_mesh(mesh, path, metadata)
                 sizes = f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces{note(mesh.statistics)}"
-                CONSOLE.print(f"{path}{replaced}: {sizes}, {time.perf_counter() - start:.1f} s", soft_wrap=True)
+                CONSOLE.print(
+                    f"{path}{replaced}: {sizes}, {time.perf_counter() - start:.1f} s", soft_wrap=True, markup=False
+                )
 
 
 def note(statistics: Dict[str, int]) -> str:

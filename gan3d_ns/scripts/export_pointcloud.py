@@ -63,4 +63,5 @@ class ExportPointcloud(ChosenObjects):
                 f"{path}{replaced}: {len(points)} points, at least {spacing:.2g} apart, "
                 f"{time.perf_counter() - start:.1f} s",
                 soft_wrap=True,
+                markup=False,
             )

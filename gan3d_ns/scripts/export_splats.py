@@ -76,6 +76,7 @@ class ExportSplats(ChosenObjects):
                 "Without gsplat on a CUDA device the splats are not fitted to the generator's pictures; "
                 "--refine-steps 150 does so all the same, in minutes.",
                 soft_wrap=True,
+                markup=False,
             )
         for chosen in run.objects:
             pictured = pictured_object(run.model, chosen.selection)
@@ -132,6 +133,7 @@ class ExportSplats(ChosenObjects):
             f"{path}{replaced}: {len(splats)} splats, PSNR to the generator's pictures {likeness}, "
             f"{time.perf_counter() - start:.1f} s",
             soft_wrap=True,
+            markup=False,
         )
 
 

@@ -145,6 +145,7 @@ class ImportWeights:
             f"View it:     ns-viewer --load-config {run / 'config.yml'}\n"
             f"Take a mesh: gan3d export mesh --load-config {run / 'config.yml'}",
             soft_wrap=True,
+            markup=False,
         )
 
     def experiment_name(self) -> str:

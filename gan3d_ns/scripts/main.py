@@ -1,5 +1,6 @@
 """`gan3d`: meshes, pictures, films, imports and collections from the command line."""
 
+import io
 import sys
 import warnings
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ Command = Union[
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """The console script; without arguments those of the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     # What torch announces to the authors of nerfstudio says nothing to the user of a command.
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Using a non-tuple sequence")

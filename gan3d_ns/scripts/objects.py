@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, printable
 
 if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
@@ -87,7 +87,9 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
     for latent in saved:
         remark = model.accept(latent)  # refuses those of other methods before any work
         if remark:
-            CONSOLE.print(f"[bold yellow]The latent {latent.name}: {remark}", soft_wrap=True)
+            CONSOLE.print(
+                printable(f"The latent {latent.name}: {remark}"), style="bold yellow", soft_wrap=True, markup=False
+            )
     selections = [LatentSelection(seed=seed, truncation=chosen.truncation) for seed in seeds]
     selections += [LatentSelection(saved=latent) for latent in saved]
     names = unique_names([selection.name for selection in selections])
@@ -100,9 +102,11 @@ def open_objects(chosen: ChosenObjects, default_seeds: Tuple[int, ...]) -> Opene
 
 def unique_names(names: List[str]) -> List[str]:
     """The names, numbered where one comes again, so that no object's files replace another's."""
-    counts: Dict[str, int] = {}
-    unique = []
+    unique: Dict[str, None] = {}
     for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        unique.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
-    return unique
+        number, free = 1, name
+        while free in unique:
+            number += 1
+            free = f"{name}-{number}"
+        unique[free] = None
+    return list(unique)

@@ -52,8 +52,9 @@ class Sample(ChosenObjects):
 
         from gan3d_ns.engine.descriptor_pictures import principal_pictures, render_descriptors
         from gan3d_ns.engine.sample_panel import as_grid, panel_yaws_deg, picture, render_selections
-        from gan3d_ns.exporter.writers import write_atomically
+        from gan3d_ns.exporter.writers import require_target, write_atomically
 
+        require_target(self.output)
         run = open_objects(self, default_seeds=tuple(range(self.num_seeds)))
         model, prior = run.model, run.model.pose_prior.config
         if self.mix and not model.shown_generator.field.separates_appearance:
@@ -97,6 +98,7 @@ class Sample(ChosenObjects):
         CONSOLE.print(
             f"{self.output}: {shown}, {pixels.shape[1]}x{pixels.shape[0]} pixels, step {run.step}",
             soft_wrap=True,
+            markup=False,
         )
 
     @property

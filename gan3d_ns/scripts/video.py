@@ -119,6 +119,7 @@ class Video(ChosenObjects):
             f"{f', {self.programme}' if self.programme else ''}, step {run.step}; "
             f"filmed in {time.perf_counter() - start:.1f} s",
             soft_wrap=True,
+            markup=False,
         )
 
     def num_frames(self) -> int:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
+from gan3d_ns.engine.plain_files import NotPlain, load_plain, spoilt_tensors, unfit_tensors
 from gan3d_ns.errors import UserError
 
 ZIP_START, PICKLE_START = b"PK", b"\x80\x02"
@@ -66,8 +66,13 @@ def read_plain(path: Path, release: Release) -> Any:
     known = getattr(torch.serialization, "safe_globals", lambda classes: nullcontext())
     try:
         with known([_ShadowAverage, *(_shadow(name, _ShadowModule) for name in release.pickled_classes)]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
+            return load_plain(path)
+    except NotPlain as error:
+        if not isinstance(error.__cause__, UnpicklingError):
+            raise UserError(
+                f"{path} cannot be read ({path.stat().st_size} bytes; {error}): it is cut off or not a file of "
+                "torch.save; copy it again."
+            ) from error
         with path.open("rb") as stream:
             start = stream.read(2)
         if start not in (ZIP_START, PICKLE_START):
@@ -76,10 +81,6 @@ def read_plain(path: Path, release: Release) -> Any:
             f"{path} holds a pickled Python object instead of plain tensors; reading it could run any code, so it is "
             "refused. Where you trust it, save its weights with the code that made it: "
             f"torch.save(torch.load('{release.file}').state_dict(), 'plain.pth')."
-        ) from error
-    except (RuntimeError, EOFError, BadZipFile, OSError) as error:
-        raise UserError(
-            f"{path} cannot be read ({path.stat().st_size} bytes): it is cut off; copy it again."
         ) from error
 
 
@@ -103,13 +104,13 @@ def fitting_state(state: Any, path: Path, release: Release) -> dict[str, Tensor]
     """
     if isinstance(state, _ShadowModule):
         state = module_state(state)
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or unfit_tensors(state):
         kind = "a moving average" if isinstance(state, _ShadowAverage) else f"a {type(state).__name__}"
         raise UserError(f"{path} is {kind}, not the state dict of a {release.name} generator; give {release.file}.")
     try:
         sizes = release.sizes(state)
         own = dict(sizes.setup().named_parameters()) if sizes is not None else {}
-    except (KeyError, IndexError, ValueError, AttributeError, UserError):
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, UserError):
         own = {}  # tensors of other shapes than those of the release's networks
     found = {release.translate(str(name)): (str(name), value.shape) for name, value in state.items()}
     wrong = [name for key, (name, shape) in found.items() if key not in own or own[key].shape != shape]
@@ -119,6 +120,12 @@ def fitting_state(state: Any, path: Path, release: Release) -> dict[str, Tensor]
             f"{path} is not the state dict of a {release.name} generator ({release.field}): {len(wrong)} of its "
             f"{len(found)} tensors do not fit and {len(missing)} are missing, such as "
             f"{', '.join((wrong + missing)[:4])}."
+        )
+    spoilt = spoilt_tensors(state) + [name for name, value in state.items() if not value.is_floating_point()]
+    if spoilt:
+        raise UserError(
+            f"{path} is damaged: {len(spoilt)} of its tensors hold numbers that are not finite, or of another kind "
+            f"(such as {spoilt[0]}); copy it again."
         )
     return dict(state)
 
@@ -143,9 +150,8 @@ def averaged_state(state: Mapping[str, Tensor], path: Path, release: Release) ->
     if isinstance(average, _ShadowAverage):
         average = vars(average)
     shadow = average.get("shadow_params") if isinstance(average, Mapping) else None
-    if not isinstance(shadow, (list, tuple)) or [entry.shape for entry in shadow] != [
-        value.shape for value in state.values()
-    ]:
+    shapes = [getattr(entry, "shape", None) for entry in shadow] if isinstance(shadow, (list, tuple)) else []
+    if shapes != [value.shape for value in state.values()] or spoilt_tensors(dict(enumerate(shadow))):
         raise UserError(
             f"{path} does not hold the moving averages of this generator (shadow_params of torch_ema, {len(state)} "
             "tensors in the order of its parameters)."

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from PIL import Image
 
+from gan3d_ns.field_types import wrong_fields
 from gan3d_ns.viewer.panel_text import alarm, as_text, data_url, picture, small, table
 
 if TYPE_CHECKING:
@@ -189,8 +190,11 @@ def write_report(folder: Path, report: HealthReport, num_yaws: int, front: int) 
     """
     content = {**vars(report), "panel": {"num_yaws": num_yaws, "front": front}}
     partial = folder / f"{REPORT_NAME}.partial"
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / REPORT_NAME)
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / REPORT_NAME)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
@@ -198,6 +202,12 @@ def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
     try:
         content: dict[str, Any] = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
         settings = {name: int(number) for name, number in content.pop("panel").items()}
-        return HealthReport(**{**content, "alarms": tuple(content["alarms"])}), settings
-    except (OSError, ValueError, KeyError, TypeError):
+        report = HealthReport(**{**content, "alarms": tuple(content["alarms"])})
+        # JSON knows whole numbers of any length, and Python's also infinity: neither could be shown.
+        numbers = [report.step, report.end, *report.measures.values(), *settings.values()]
+        showable = not wrong_fields(report) and {"num_yaws", "front"} <= settings.keys()
+        showable = showable and all(abs(number) < LARGEST_NUMBER or number != number for number in numbers)
+        showable = showable and (report.steps_per_second is None or 0 < report.steps_per_second < LARGEST_NUMBER)
+        return (report, settings) if showable else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from recorded_training import TrainedRun
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS
-from gan3d_ns.data.procedural import procedural_collection_folder
+from gan3d_ns.data.procedural import ProceduralTruth, procedural_collection_folder
 from gan3d_ns.errors import UserError
 from gan3d_ns.metrics.records import read_measured
 from gan3d_ns.metrics.settings import (
@@ -51,9 +52,26 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return procedural_collection_folder(tmp_path_factory.mktemp("truth"), NUM_TRUE, SIDE)
+@pytest.fixture(scope="session")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Toy cars whose surfaces are computed once, although every method is compared with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("rendering", "mesh"):
+            remember(patch, name)
+        yield procedural_collection_folder(tmp_path_factory.mktemp("truth"), NUM_TRUE, SIDE)
+
+
+def remember(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a method of the toy cars give what it gave before to the same numbers."""
+    compute, known = getattr(ProceduralTruth, name), {}
+
+    def remembered(collection: ProceduralTruth, *arguments: Any, **options: Any) -> Any:
+        key = (collection.folder, str(arguments), str(options))
+        if key not in known:
+            known[key] = compute(collection, *arguments, **options)
+        return known[key]
+
+    patch.setattr(ProceduralTruth, name, remembered)
 
 
 def shares_camera(config: Any) -> bool:
@@ -79,9 +97,10 @@ def test_every_measurement(trained: TrainedRun, truth: Path) -> None:
     headline = {record.metric: record.value for record in entry.records}
     for metric in ("fid", "kid", "depth_variance_own_samples", "relief", "pose_error"):
         assert math.isfinite(headline[metric]), metric
-    first = file.read_text()
-    Evaluate((trained.config_file,), measures, truth=truth, settings=SMALL, again=True).main()
-    assert file.read_text() == first
+    if trained.config.method_name.endswith("-tiny"):  # the other sizes have the same parts
+        first = file.read_text(encoding="utf-8")
+        Evaluate((trained.config_file,), measures, truth=truth, settings=SMALL, again=True).main()
+        assert file.read_text(encoding="utf-8") == first
 
 
 def test_a_camera_that_is_not_the_truths_is_said(trained: TrainedRun, truth: Path) -> None:

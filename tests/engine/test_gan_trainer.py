@@ -379,12 +379,6 @@ def test_an_earlier_run_is_not_trained_over(make_trainer: Any) -> None:
     assert sorted(trainer.checkpoint_dir.iterdir()) == kept
 
 
-def test_several_devices_are_refused(make_trainer: Any) -> None:
-    config = make_trainer().config
-    with pytest.raises(UserError, match="num-devices 1"):
-        config.setup(local_rank=0, world_size=2)
-
-
 def test_an_interrupt_saves_the_last_whole_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_runs import same, weights_of
+from recorded_training import train
+from tiny_runs import METHOD, same, tiny_config, weights_of
 
 
 def hollow_health(hollow: bool) -> Any:
@@ -85,3 +87,28 @@ def test_too_few_surfaces_are_not_called_outward_facing(
     trainer.check_outward_facing(1)
     printed = " ".join(capsys.readouterr().out.split())
     assert "too few" in printed and "outwards" not in printed
+
+
+def test_a_resumed_run_starts_over_as_it_would_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same fresh weights, and no more often."""
+    from gan3d_ns.engine import gan_trainer
+
+    panel = torch.zeros(8, 8, 3)
+    monkeypatch.setattr(gan_trainer, "sample_panel", lambda *_: (panel, hollow_health(True)))
+    monkeypatch.setattr(gan_trainer.GanTrainer, "print_next_steps", lambda *_: None)
+    settings: dict[str, Any] = {"steps_per_save": 1, "save_only_latest_checkpoint": False}
+
+    def config(timestamp: str, steps: int) -> Any:
+        made = tiny_config(METHOD, tmp_path, steps, **settings, timestamp=timestamp)
+        made.hollow_check_step, made.hollow_reseeds = 2, 2
+        return made
+
+    whole = train(config("whole", 8))
+    again = config("again", 3)
+    again.load_checkpoint = whole.config.get_checkpoint_dir() / "step-000000002.ckpt"
+    resumed = train(again)
+    for step in (3, 4, 5):
+        expected, found = whole.checkpoint(step), resumed.checkpoint(step)
+        torch.testing.assert_close(found["pipeline"], expected["pipeline"], rtol=0, atol=0)
+        assert found["reseeds_left"] == expected["reseeds_left"] == (1 if step < 4 else 0)
+    assert whole.checkpoint(7)["started_at"] == 4, "no tries are left for the third check"

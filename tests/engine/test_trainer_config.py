@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import METHOD, tiny_config
 
-from gan3d_ns.data import procedural_scenes
+from gan3d_ns.data import built_in
 from gan3d_ns.data.procedural_scenes import SceneTruth
 from gan3d_ns.data.truth_folders import open_truth
 from gan3d_ns.engine.schedules import DensityNoiseConfig, PatchScheduleConfig
@@ -29,7 +29,8 @@ def test_settings_that_are_newer_than_a_run_keep_their_defaults(tmp_path: Path) 
 def test_a_method_may_learn_the_built_in_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Experiment name, preset, training pictures and truth follow one setting."""
     monkeypatch.setenv("GAN3D_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(procedural_scenes.scene_collection_folder, "__defaults__", (None, 3, 16, 0))
+    make = built_in.scene_collection_folder
+    monkeypatch.setattr(built_in, "scene_collection_folder", lambda num_images, seed: make(None, 3, 16, seed))
     config = tiny_config(METHOD, tmp_path, preset="auto")
     config.presets = {**copy.deepcopy(config.presets), "scenes": {"pipeline.model.pose_prior.fov_deg": 37.0}}
     config.pipeline.datamanager.built_in = "scenes"

@@ -22,6 +22,7 @@ from pipeline_steps import (
 from torch import Tensor
 
 from gan3d_ns.model_components.sampling import points_at
+from gan3d_ns.pipelines.batch_parts import part_weights, weighted
 
 
 def test_the_discriminator_phase_leaves_the_generator_alone(make_pipeline: MakePipeline) -> None:
@@ -164,23 +165,24 @@ def test_parts_cover_the_batch_evenly(batch: int, splits: int, sizes: list[int])
 def test_a_split_batch_gives_the_gradient_of_the_whole_one(
     splits: int, method_name: str, changes: dict[str, Any], make_pipeline: MakePipeline
 ) -> None:
-    """Unequal parts and jittered windows too; without fine samples a batch draws the same numbers in parts."""
+    """Unequal parts, jittered windows and fine samples too: each picture has random numbers of its own."""
     settings = {"pipeline.loss.coverage_weight": 1.0, "pipeline.loss.normal_weight": 1.0, **changes}
-    pipeline = make_pipeline(method_name, **settings, **{"pipeline.model.sampler.num_fine_samples": 0})
+    pipeline = make_pipeline(method_name, **settings)
     pipeline.discriminator = PictureByPicture()
     generator = pipeline.model.generator
     real = pipeline.datamanager.real_batch(0, BATCH, RESOLUTION, 0)
 
     def gradient(splits: int) -> tuple[dict[str, float], list[Tensor]]:
         pipeline.zero_grad(set_to_none=True)
-        plan, drawn = plan_of(batch_split=splits), randomness()
-        draw = pipeline.draw(BATCH, RESOLUTION, drawn)
-        found = pipeline.search_parts(draw, plan, drawn)
+        plan = plan_of(batch_split=splits)
+        draw = pipeline.draw(BATCH, RESOLUTION, randomness())
+        found = pipeline.search_parts(draw, plan)
         sums: dict[str, float] = {}
-        for part, search in zip(plan.parts(), found, strict=True):
-            fakes = pipeline.render(draw[part], drawn, search)
-            terms = pipeline.generator_losses(plan, real[part], fakes)
-            terms = pipeline.scaled_to_batch(terms, part, draw, found)
+        weights: list[Any] = []
+        for index, (part, search) in enumerate(zip(plan.parts(), found, strict=True)):
+            fakes = pipeline.render(draw[part], search)
+            weights = weights or part_weights(plan, [fakes] if splits == 1 else found, draw, Tensor.detach)
+            terms = weighted(pipeline.generator_losses(plan, real[part], fakes), weights[index])
             total(terms).backward()
             sums = {name: sums.get(name, 0.0) + float(term.detach()) for name, term in terms.items()}
         return sums, copy.deepcopy(gradients(generator))

@@ -45,7 +45,7 @@ def test_pictures_are_taken_by_the_moved_cameras_of_the_given_prior(learned: Tra
     torch.randn(4, generator.field.latent_dim, generator=latents)
     expected = pipeline.model.cameras.drawn.sample(4, latents)
     assert torch.equal(draw.viewpoints.poses, expected)
-    taken = pipeline.render(draw, randomness).poses
+    taken = pipeline.render(draw).poses
     torch.testing.assert_close(taken, generator.camera_generator(draw.viewpoints).poses)
     assert (taken - expected).abs().mean() > 0.05
 

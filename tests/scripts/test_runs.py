@@ -63,7 +63,7 @@ def test_another_file_is_not_a_run(tmp_path: Path, text: str, sentence: str) -> 
 )
 def test_a_config_that_could_run_code_is_not_read(copied_run: Path, tmp_path: Path, entry: str) -> None:
     mark = tmp_path / "mark"
-    with copied_run.open("a") as stream:
+    with copied_run.open("a", encoding="utf-8") as stream:
         stream.write(f"zz_extra: {entry.format(mark=mark)}\n")
     with pytest.raises(UserError, match="no run of gan3d_ns contains"):
         load_run(copied_run)
@@ -86,6 +86,8 @@ def test_a_checkpoint_that_is_cut_off(copied_run: Path) -> None:
 
 
 def test_a_checkpoint_of_other_sizes(copied_run: Path) -> None:
-    copied_run.write_text(copied_run.read_text().replace("plane_channels: 4", "plane_channels: 5"))
+    copied_run.write_text(
+        copied_run.read_text(encoding="utf-8").replace("plane_channels: 4", "plane_channels: 5"), encoding="utf-8"
+    )
     with pytest.raises(UserError, match="does not fit this method"):
         load_run(copied_run)

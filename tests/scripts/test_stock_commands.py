@@ -24,9 +24,9 @@ def movable_run(copied_run: Path) -> Path:
     run = copied_run.parent / "pictures" / "gof-gan-tiny" / "tiny"
     run.mkdir(parents=True)
     (copied_run.parent / "nerfstudio_models").rename(run / "nerfstudio_models")
-    config = yaml.load(copied_run.read_text(), Loader=yaml.Loader)
+    config = yaml.load(copied_run.read_text(encoding="utf-8"), Loader=yaml.Loader)
     config.output_dir = copied_run.parent
-    copied_run.write_text(yaml.dump(config))
+    copied_run.write_text(yaml.dump(config), encoding="utf-8")
     return copied_run
 
 
