@@ -22,7 +22,6 @@ SENTENCE = "the pictures of process 1 are gone."
 
 
 def save(name: str, rank: int, folder: Path, **found: Any) -> None:
-
     torch.save(found, folder / f"{name}-{rank}.pt")
 
 
