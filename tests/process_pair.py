@@ -33,7 +33,7 @@ def first_steps(config: Any, rank: int, count: int, steps: int = 2) -> dict[str,
     """Terms, gradients and what was looked at in one step, and the weights after a few."""
     from benchmarks.reliability.processes import gradients, trainer_of
 
-    trainer = trainer_of(config, rank, count)
+    trainer: Any = trainer_of(config, rank, count)
     pipeline = trainer.pipeline
     looked_at: dict[str, Tensor] = {}
     real_batch, losses = pipeline.real_batch, pipeline.discriminator_losses
