@@ -76,18 +76,18 @@ def test_a_short_soak_leaves_no_threads_and_no_files(tmp_path: Path):
     assert nerfstudio.engine.trainer.writer is writer
     writer.EVENT_WRITERS.clear()
     soak = Soak(
-        steps=160, save_every=40, evaluate_every=12, visit_every=0.2, sample_every=0.1, output=tmp_path, threads=1
+        steps=120, save_every=40, evaluate_every=20, visit_every=1.0, sample_every=0.1, output=tmp_path, threads=1
     )
     try:
         samples = soak.watch()
     finally:
         writer.EVENT_WRITERS.clear()
     visits = [json.loads(line) for line in (tmp_path / "visits.jsonl").read_text("utf-8").splitlines()]
-    assert len(visits) >= 3
+    assert len(visits) >= 2
     assert all(visit["pictures"] for visit in visits), visits
     figures = summary(samples)
-    assert figures["steps"] == 160
+    assert figures["steps"] == 120
     assert complaints(figures, Bounds(mb_per_1000_steps=float("inf"), slowest=0.0)) == []
-    late = [entry.memory_mb for entry in samples if entry.step > 130]
+    late = [entry.memory_mb for entry in samples if entry.step > 90]
     assert late[-1] - late[0] < 60.0
     assert max(entry.render_threads for entry in samples) >= 1
