@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.reliability.soak import Bounds, Sample, Soak, complaints, draw, summary, write_table
 from gan3d_ns.errors import UserError
+from gan3d_ns.viewer import camera_home
 
 FLAT = [
     Sample(seconds=index, step=10 * index, memory_mb=500.0, threads=9, files=12, clients=0, render_threads=0, blocks=7)
@@ -68,26 +70,26 @@ def test_the_samples_are_kept_as_a_table_and_curves(tmp_path: Path):
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
-def test_a_short_soak_leaves_no_threads_and_no_files(tmp_path: Path):
+def test_a_short_soak_leaves_no_threads_and_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Memory has a wide bound: the first evaluations load what later ones use again."""
-    import nerfstudio.engine.trainer  # first: its modules import each other in a circle
+    importlib.import_module("nerfstudio.engine.trainer")  # first: its modules import each other in a circle
     from nerfstudio.utils import writer
 
-    assert nerfstudio.engine.trainer.writer is writer
+    monkeypatch.setattr(camera_home, "CPU_MAX_RES", 48)
     writer.EVENT_WRITERS.clear()
     soak = Soak(
-        steps=160, save_every=40, evaluate_every=12, visit_every=0.2, sample_every=0.1, output=tmp_path, threads=1
+        steps=120, save_every=40, evaluate_every=20, visit_every=1.0, sample_every=0.1, output=tmp_path, threads=1
     )
     try:
         samples = soak.watch()
     finally:
         writer.EVENT_WRITERS.clear()
     visits = [json.loads(line) for line in (tmp_path / "visits.jsonl").read_text("utf-8").splitlines()]
-    assert len(visits) >= 3
+    assert len(visits) >= 2
     assert all(visit["pictures"] for visit in visits), visits
     figures = summary(samples)
-    assert figures["steps"] == 160
+    assert figures["steps"] == 120
     assert complaints(figures, Bounds(mb_per_1000_steps=float("inf"), slowest=0.0)) == []
-    late = [entry.memory_mb for entry in samples if entry.step > 130]
+    late = [entry.memory_mb for entry in samples if entry.step > 90]
     assert late[-1] - late[0] < 60.0
     assert max(entry.render_threads for entry in samples) >= 1

@@ -328,7 +328,7 @@ def test_visers_lock_is_given_back_after_an_error(opened: OpenedViewer):
 
 
 def test_a_movement_without_end_does_not_halt_a_training_for_ever(opened: OpenedViewer, monkeypatch):
-    connection = doorman.WebsockClientConnection.__new__(doorman.WebsockClientConnection)
+    connection: Any = doorman.WebsockClientConnection.__new__(doorman.WebsockClientConnection)
     connection._state = types.SimpleNamespace(message_buffer=types.SimpleNamespace(done=False))
     camera = messages.ViewerCameraMessage(**{name: value for name, value in CAMERA.items() if name != "type"})
     now, keeper = [time.monotonic() + 100.0], opened.model.doorman
