@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,8 @@ PATH_ERRORS = {
     if hasattr(errno, name)
 }
 LONGEST_PATH = 200
+CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""What torch's messages name where a CPU has no memory left; it has no exception of its own for that."""
 
 
 def printable(text: str) -> str:
@@ -49,6 +52,29 @@ def explain_path(error: BaseException) -> str | None:
 
 
 explainers.append(explain_path)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's, the CPU's or Python's memory ran out; torch's class is known by its name."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)
+
+
+def asked_memory(error: BaseException) -> str:
+    """How much was asked for when the memory ran out, as a part of a sentence; empty where the error does not say."""
+    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
+    return f", {wanted[1]} more were asked for" if wanted else ""
+
+
+def explain_memory(error: BaseException) -> str | None:
+    """A sentence on too little memory; trainings know a better one."""
+    if not is_out_of_memory(error):
+        return None
+    return f"the memory is too small for this{asked_memory(error)}; choose a smaller --resolution, or fewer objects."
+
+
+explainers.append(explain_memory)
 
 
 def user_sentence(error: BaseException) -> str | None:

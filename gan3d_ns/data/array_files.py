@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+LONGEST_REASON = 200
 MOST_BYTES = 1 << 31
 """Of all arrays of a file together, unpacked."""
 
@@ -34,6 +35,6 @@ def open_arrays(path: Path) -> Iterator[Mapping[str, Any]]:
             yield arrays
     except (
         *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
-        *(TypeError, AttributeError, IndexError, OverflowError, SyntaxError, MemoryError),
+        *(ValueError, TypeError, AttributeError, IndexError, OverflowError, SyntaxError, MemoryError),
     ) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError((str(error) or type(error).__name__)[:LONGEST_REASON]) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
     except RuntimeError as error:
         # torch reports a failed write of its zip archive as a RuntimeError; others are none of the disk's.
         if ZIP_WRITER in str(error) or "unexpected pos" in str(error):
-            raise OSError(str(error).splitlines()[0]) from error
+            left = shutil.disk_usage(path.parent).free
+            raise OSError(f"the disk took only a part of it and has {left / 1e6:.0f} MB left") from error
         raise
     finally:
         scratch.unlink(missing_ok=True)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from gan3d_ns.engine.schedules import CurriculumStage, stage_at
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, asked_memory
 
 EXPLODED = 1e5
 """A loss beyond this never comes back."""
-CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""What torch's messages name where a CPU has no memory left; it has no exception of its own for that."""
 PENALTIES = {"d_r1": "r1-weight", "d_r2": "r2-weight", "g_path": "path-length-weight"}
 """Terms that explode because their weight is too large, and the flag of that weight."""
 
@@ -72,13 +68,6 @@ def check_losses(terms: Mapping[str, Tensor], step: int) -> None:
     raise Diverged(f"the loss is {total:.3g} at step {step} ({listing})", advice)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's, the CPU's or Python's memory ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)
-
-
 def out_of_memory(error: BaseException, step: int, curriculum: Sequence[CurriculumStage], folder: Path) -> UserError:
     """The end of a training that needs more memory than there is, with the flag that helps.
 
@@ -90,8 +79,6 @@ def out_of_memory(error: BaseException, step: int, curriculum: Sequence[Curricul
     """
     settings = stage_at(curriculum, step)
     stage = curriculum.index(settings)
-    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
-    asked = f", {wanted[1]} more were asked for" if wanted else ""
     if settings.batch_split < settings.batch_size:
         parts = min(2 * settings.batch_split, settings.batch_size)
         cure = f"--curriculum.{stage}.batch-split {parts} computes the batch in smaller parts"
@@ -99,6 +86,6 @@ def out_of_memory(error: BaseException, step: int, curriculum: Sequence[Curricul
         cure = f"--patches.size 32 or a smaller --curriculum.{stage}.resolution makes the pictures smaller"
     return UserError(
         f"the memory is too small for step {step}: {settings.batch_size} pictures of {settings.resolution} x "
-        f"{settings.resolution} pixels in {settings.batch_split} "
-        f"{'part' if settings.batch_split == 1 else 'parts'}{asked}; {last_checkpoint(folder)}. {cure}; then resume."
+        f"{settings.resolution} pixels in {settings.batch_split} part{'' if settings.batch_split == 1 else 's'}"
+        f"{asked_memory(error)}; {last_checkpoint(folder)}. {cure}; then resume."
     )

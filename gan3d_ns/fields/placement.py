@@ -128,7 +128,9 @@ def number_of_objects(
     if not probabilities:
         return torch.full_like(uniforms, largest, dtype=torch.long)
     limits = uniforms.new_tensor(probabilities).cumsum(dim=0)
-    return 1 + (uniforms[:, None] >= limits[:-1] / limits[-1]).sum(dim=-1)
+    # A latent far out rounds to exactly 1, which must not choose a last number of probability 0.
+    below_one = uniforms.clamp(max=1.0 - torch.finfo(uniforms.dtype).eps)
+    return 1 + (below_one[:, None] >= limits[:-1] / limits[-1]).sum(dim=-1)
 
 
 def radians_of_turns(uniforms: Float[Tensor, "*batch"], turns: Tuple[float, float]) -> Float[Tensor, "*batch"]:

@@ -94,8 +94,10 @@ def _checked_tags(text: str) -> set[str]:
     for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
         depth += isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
         depth -= isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent))
-        if depth > DEEPEST or number > LARGEST_CONFIG:
-            raise NotAConfig(f"is no run: it is nested {depth} deep and has over {number} entries")
+        if depth > DEEPEST:
+            raise NotAConfig(f"is no run: its entries are nested more than {DEEPEST} deep")
+        if number > LARGEST_CONFIG:
+            raise NotAConfig(f"is no run: it has more than {LARGEST_CONFIG} entries")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_TEXT:
             raise NotAConfig(f"is no run: one of its values has {len(event.value)} characters")
         tag = getattr(event, "tag", None)
@@ -217,6 +219,7 @@ def settings_of(root: yaml.Node) -> Any:
     from nerfstudio.utils.rich_utils import CONSOLE
 
     from gan3d_ns.engine.saved_settings import check_values, complete, named, nested_settings
+    from gan3d_ns.engine.schedules import validate_stages
 
     loader = _RunLoader("")
     try:
@@ -231,6 +234,7 @@ def settings_of(root: yaml.Node) -> Any:
     for path, one in nested_settings(settings):
         _look_up_names(path, one)
     check_values(settings)
+    validate_stages(settings.curriculum)
     if unknown:
         CONSOLE.print(
             f"Settings that this version of gan3d_ns does not know are left out: {named(unknown)}. Another version has "
@@ -254,7 +258,7 @@ def _look_up_names(path: str, settings: Any) -> None:
             continue
         made = entry.default_factory is not dataclasses.MISSING
         default = entry.default_factory() if made else entry.default  # pyright: ignore[reportCallIssue]
-        own = f"{getattr(default, '__module__', '')}.{getattr(default, '__qualname__', '')}"
+        own = f"{default.__module__}.{default.__qualname__}" if hasattr(default, "__qualname__") else "a plain value"
         if value.name != own:
             raise NotAConfig(
                 f"is no run: its {path}{'.' if path else ''}{entry.name} is {value.name[:100]} instead of {own}; "

@@ -24,6 +24,8 @@ FOLDER_OFFSET = 0.8
 """Places the folder below the object's, see ``latent_controls``."""
 REPORT_NAME, PANEL_NAME = "health.json", "samples.png"
 """Files of a run's folder: the last report, and the panel that belongs to it."""
+LARGEST_NUMBER = 1e18
+"""A report with larger ones was not written by a training."""
 PICTURE_WIDTH = 384
 JPEG_QUALITY = 80
 
@@ -203,6 +205,11 @@ def read_report(folder: Path) -> Optional[tuple[HealthReport, dict[str, int]]]:
         content: dict[str, Any] = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
         settings = {name: int(number) for name, number in content.pop("panel").items()}
         report = HealthReport(**{**content, "alarms": tuple(content["alarms"])})
-        return None if wrong_fields(report) or {"num_yaws", "front"} - settings.keys() else (report, settings)
+        # JSON knows whole numbers of any length, and Python's also infinity: neither could be shown.
+        numbers = [report.step, report.end, *report.measures.values(), *settings.values()]
+        showable = not wrong_fields(report) and {"num_yaws", "front"} <= settings.keys()
+        showable = showable and all(abs(number) < LARGEST_NUMBER or number != number for number in numbers)
+        showable = showable and (report.steps_per_second is None or 0 < report.steps_per_second < LARGEST_NUMBER)
+        return (report, settings) if showable else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

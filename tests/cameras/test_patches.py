@@ -17,11 +17,6 @@ def whole_frame(count: int, side: int = SIDE) -> Patches:
     return Patches(torch.ones(count), torch.zeros(count, 2), side)
 
 
-def test_a_patch_of_scale_one_is_the_whole_picture() -> None:
-    images = torch.randn(3, 3, SIDE, SIDE)
-    torch.testing.assert_close(whole_frame(3).of(images), images)
-
-
 def test_rays_of_a_whole_patch_are_those_of_the_picture() -> None:
     prior = PosePrior(PosePriorConfig(fov_deg=25.0))
     poses = prior.sample(2, torch.Generator().manual_seed(0))

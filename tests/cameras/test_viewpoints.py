@@ -63,12 +63,3 @@ def test_gradients_reach_poses_distances_and_fields_of_view(at_coordinates: bool
         assert (entry.grad != 0).all()
     assert rays.nears is not None
     assert not rays.nears.requires_grad
-
-
-def test_parts_and_their_union() -> None:
-    whole = Viewpoints(poses(), torch.tensor([1.0, 2.0, 3.0]))
-    again = Viewpoints.cat([whole[0:1], whole[1:3]])
-    assert len(again) == 3
-    assert_close(again.poses, whole.poses)
-    assert_close(again.radii, whole.radii)
-    assert again.tangents is None

@@ -69,7 +69,7 @@ def test_a_rendered_mesh_looks_like_the_generator(model: Any, tmp_path: Path, te
     assert found.overlap > 0.9
     composite = model.config.composite
     if model.config.field == "composite" and composite.objects.direction_octaves > 0:
-        return  # a random network makes much of the view, and a mesh shows the mean over the views
+        pytest.skip("silhouettes agree; colours of a random network change with the view, a mesh shows their mean")
     finished = model.generator_ema.neural_renderer is not None
     assert found.colour_error < (FINISHED_COLOUR_ERROR if finished else COLOUR_ERROR)
 

@@ -8,22 +8,6 @@ import torch
 from gan3d_ns.data.data_order import epoch_flips, epoch_indices
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_each_epoch_shows_each_image_once(size: int) -> None:
-    for epoch in range(4):
-        assert sorted(epoch_indices(epoch * size, size, size, seed=3).tolist()) == list(range(size))
-
-
-@pytest.mark.parametrize("order", [epoch_indices, epoch_flips])
-@pytest.mark.parametrize("batch_size", [1, 3, 8, 50])
-def test_batches_do_not_change_the_order(order, batch_size: int) -> None:
-    whole = order(0, 100, 13, 5)
-    parts = [order(start, min(batch_size, 100 - start), 13, 5) for start in range(0, 100, batch_size)]
-    assert torch.equal(torch.cat(parts), whole)
-    # Resuming in the middle is the same as not having stopped.
-    assert torch.equal(order(37, 20, 13, 5), whole[37:57])
-
-
 def test_epochs_and_seeds_differ() -> None:
     epochs = [tuple(epoch_indices(epoch * 50, 50, 50, seed).tolist()) for seed in range(4) for epoch in range(4)]
     assert len(set(epochs)) == len(epochs)

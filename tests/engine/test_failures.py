@@ -15,9 +15,9 @@ from recorded_training import train
 from tiny_runs import METHOD, RESOLUTION, tiny_config
 
 from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
-from gan3d_ns.engine.failures import Diverged, check_losses, is_out_of_memory, out_of_memory
+from gan3d_ns.engine.failures import Diverged, check_losses, out_of_memory
 from gan3d_ns.engine.schedules import CurriculumStage
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory, user_sentence
 
 
 def terms(**values: float) -> dict[str, torch.Tensor]:
@@ -81,6 +81,8 @@ def test_memory_that_a_cpu_has_not_got_is_known() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(2**55, dtype=torch.uint8)
     assert is_out_of_memory(refused.value)
+    assert "the memory is too small for this" in str(user_sentence(refused.value))
+    assert user_sentence(RuntimeError("shapes do not match")) is None
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match"))

@@ -63,12 +63,6 @@ def test_schedules_match_the_original(load_fixture, name):
         assert DensityNoiseConfig().value(step) == pytest.approx(reference["density_noise_std"][index].item())
 
 
-def test_weights_do_not_overflow_after_long_trainings():
-    assert OpacityWeightConfig(0.1, 4e-5).value(10**9) == pytest.approx(1.0)
-    assert WindowScheduleConfig().value(10**9) == 0.02
-    assert TopKConfig().value(10**9) == 0.6
-
-
 def test_density_noise_may_stay_until_it_ends() -> None:
     """CAMPARI's: one standard deviation for 10,000 steps, then none."""
     noise = DensityNoiseConfig(start=2.0, length=10, decay="none")

@@ -108,14 +108,6 @@ def test_positions_span_a_box_that_is_no_cube_and_keep_the_dtype():
     assert torch.equal(points.amax(dim=0), upper)
 
 
-@pytest.mark.parametrize("resolution", [1, 31, 32, 63, 64, 100, 128, 250, 256, 257, 512])
-def test_resolution_is_reached_with_a_fine_enough_start(resolution):
-    resolution0, depth = split_resolution(resolution)
-    assert resolution <= resolution0 * 2**depth < resolution + 2**depth
-    assert resolution0 >= min(resolution, 32)
-    assert depth == 0 or resolution0 < 64
-
-
 def test_known_resolutions():
     assert split_resolution(128) == (32, 2)
     assert split_resolution(256) == (32, 3)

@@ -26,20 +26,6 @@ def test_an_opaque_sample_hides_what_is_behind_it() -> None:
     torch.testing.assert_close(depth_variance(weights, torch.arange(5.0)[None]), torch.zeros(1), atol=1e-3, rtol=0)
 
 
-def test_empty_rays_show_the_background() -> None:
-    weights = compositing_weights(torch.zeros(1, 4))
-    colours = torch.rand(1, 4, 3)
-    assert (composite_colour(weights, colours, "black") == 0).all()
-    assert (composite_colour(weights, colours, "white") == 1).all()
-    torch.testing.assert_close(composite_colour(weights, colours, "last-sample"), colours[:, -1])
-
-
-def test_weights_sum_to_the_opacity_of_the_ray() -> None:
-    alphas = torch.rand(16, 9)
-    weights = compositing_weights(alphas)
-    torch.testing.assert_close(weights.sum(dim=-1), 1.0 - (1.0 - alphas).prod(dim=-1))
-
-
 def test_occupancy_ignores_spacing_and_density_does_not() -> None:
     values = torch.randn(4, 6)
     near, wide = torch.linspace(0.9, 1.0, 6).expand(4, -1), torch.linspace(0.5, 1.5, 6).expand(4, -1)

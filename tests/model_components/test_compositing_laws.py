@@ -47,7 +47,7 @@ def test_weights_are_those_of_a_walk_along_the_ray(alphas):
     expected = torch.tensor([walked(row) for row in alphas.tolist()], dtype=alphas.dtype).reshape(alphas.shape)
     tolerance = EXACT[alphas.dtype]
     assert_close(weights, expected, atol=tolerance, rtol=tolerance)
-    assert ((weights >= 0) & (weights <= 1)).all()
+    assert ((weights >= 0) & (weights <= 1.0 + tolerance)).all(), "the transmittance's epsilon adds a little"
     assert (weights.sum(dim=-1) <= 1.0 + tolerance).all()
     theirs, _ = nerfacc.render_weight_from_alpha(alphas)
     assert_close(weights, theirs.to(alphas.dtype), atol=tolerance, rtol=tolerance)

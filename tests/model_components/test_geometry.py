@@ -8,23 +8,13 @@ import pytest
 import torch
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.model_components.geometry import Density, Geometry, Occupancy, logit_level
-
-GEOMETRIES = [Occupancy(), Occupancy(0.3), Density(), Density("softplus", 0.02, 0.02), Density("relu", 0.1, 0.05)]
+from gan3d_ns.model_components.geometry import Density, Occupancy, logit_level
 
 
 def test_level_is_the_clipped_logit() -> None:
     assert logit_level(0.5) == 0.0
     assert logit_level(0.9) == pytest.approx(math.log(9.0))
     assert logit_level(0.0) == pytest.approx(math.log(1e-4 / (1 - 1e-4)))
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("opacity", [0.01, 0.5, 0.9])
-def test_the_value_of_an_opacity_has_it(geometry: Geometry, opacity: float) -> None:
-    value = torch.tensor(geometry.value_of(opacity), dtype=torch.float64)
-    length = geometry.thickness if isinstance(geometry, Density) else 1.0
-    assert float(geometry.opacity(value, length)) == pytest.approx(opacity, rel=1e-6)
 
 
 def test_the_surface_of_a_density_is_half_opaque_over_its_thickness() -> None:

@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.model_components.latents import between, decode_latent, encode_latent, read_latent, slerp
-
-
-@pytest.fixture
-def pair():
-    randomness = torch.Generator().manual_seed(0)
-    return torch.randn(2, 5, 64, generator=randomness).unbind()
-
-
-@pytest.mark.parametrize("curve", ["linear", "slerp"])
-def test_ways_start_and_end_where_they_should(curve, pair):
-    torch.testing.assert_close(between(*pair, 0.0, curve), pair[0])
-    torch.testing.assert_close(between(*pair, 1.0, curve), pair[1])
-
-
-def test_an_arc_keeps_the_length_that_both_ends_have(pair):
-    first, second = (torch.nn.functional.normalize(entry, dim=-1) * 8.0 for entry in pair)
-    for amount in (0.1, 0.5, 0.8):
-        torch.testing.assert_close(slerp(first, second, amount).norm(dim=-1), torch.full((5,), 8.0))
-    assert (torch.lerp(first, second, 0.5).norm(dim=-1) < 7.0).all(), "which a line does not"
-
-
-def test_an_arc_turns_at_an_even_pace():
-    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    for amount in (0.25, 0.5, 0.75):
-        angle = amount * math.pi / 2
-        torch.testing.assert_close(
-            slerp(first, second, amount), torch.tensor([math.cos(angle), math.sin(angle)]), atol=1e-6, rtol=0
-        )
+from gan3d_ns.model_components.latents import decode_latent, encode_latent, read_latent, slerp
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, 2.0, 0.0])

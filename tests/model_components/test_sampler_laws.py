@@ -57,6 +57,7 @@ def test_windows_hold_their_surface_and_stay_on_the_ray(
     sampler = SurfaceWindowSampler(config)
     sampler.half_width.fill_(half)
     distances, hits = sampler(rays, along_z(rays, wave), generator_of(jitter))
+    assert torch.equal(sampler(rays, along_z(rays, wave), generator_of(jitter))[0], distances)
     starts, ends = sampler.window(rays, hits)
     spacing = (ends - starts)[..., None] / (num_window - 1)
     check_distances(distances, rays, num_window + num_fine, 0.0 if jitter is None else 0.5 * spacing)

@@ -10,29 +10,6 @@ import torch
 from gan3d_ns.model_components.surface import first_crossing, refine_root
 
 
-def crossing_of(values: list[float]):
-    return first_crossing(torch.tensor(values), torch.arange(len(values), dtype=torch.float32))
-
-
-def test_first_entry_wins() -> None:
-    bracket = crossing_of([-1.0, -2.0, 3.0, -1.0, 2.0])
-    assert bracket.hit and bracket.low == 1 and bracket.high == 2
-    assert bracket.value_low == -2 and bracket.value_high == 3
-
-
-@pytest.mark.parametrize(
-    ("values", "reason"),
-    [
-        ([-1.0, -1.0, -1.0], "free space all along"),
-        ([1.0, 1.0, 1.0], "inside all along"),
-        ([1.0, -1.0, -1.0], "leaves matter only"),
-        ([1.0, -1.0, 1.0], "starts inside"),
-    ],
-)
-def test_misses(values: list[float], reason: str) -> None:
-    assert not crossing_of(values).hit, reason
-
-
 @pytest.mark.parametrize("case", ["a", "b", "c"])
 @pytest.mark.parametrize("method", ["secant4", "secant8", "secant16", "bisection4"])
 def test_roots_match_the_original_on_a_sphere(case: str, method: str, load_fixture) -> None:

@@ -40,15 +40,6 @@ def ball_at(centre: torch.Tensor, field: BallField):
     return styles, lambda points: field.geometry_logits(points, styles)
 
 
-@pytest.mark.parametrize(("coarse", "fine"), [(12, 12), (8, 0), (5, 3)])
-@pytest.mark.parametrize("training", [True, False])
-def test_samples_are_sorted_and_as_many_as_asked_for(coarse: int, fine: int, training: bool) -> None:
-    sampler = sampler_of(coarse, fine)
-    distances, _ = sampler(rays_of(), nothing, jitter=randomness() if training else None)
-    assert distances.shape == (1, SIDE**2, coarse + fine)
-    assert (distances.diff(dim=-1) >= 0).all()
-
-
 def test_the_union_holds_the_coarse_samples() -> None:
     sampler = sampler_of(6, 5)
     union, _ = sampler(rays_of(), nothing)
@@ -88,12 +79,6 @@ def test_training_may_take_other_numbers_of_samples_than_pictures() -> None:
     sampler.num_training_samples = 5
     assert sampler.coarse_distances(rays_of(), randomness()).shape[-1] == 5
     assert sampler.coarse_distances(rays_of()).shape[-1] == 8
-
-
-def test_without_jitter_frames_do_not_flicker() -> None:
-    sampler = sampler_of(8, 8)
-    _, geometry_at = ball_at(torch.zeros(1, 3), BallField())
-    assert torch.equal(sampler(rays_of(), geometry_at)[0], sampler(rays_of(), geometry_at)[0])
 
 
 def test_noise_is_drawn_in_training_alone_and_follows_its_schedule() -> None:
