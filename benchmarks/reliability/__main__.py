@@ -5,11 +5,13 @@ from typing import Union
 import tyro
 from typing_extensions import Annotated
 
+from benchmarks.reliability.inputs import Inputs
 from benchmarks.reliability.kills import Kills
 from benchmarks.reliability.processes import Processes
 from benchmarks.reliability.soak import Soak
 
 Command = Union[
+    Annotated[Inputs, tyro.conf.subcommand("inputs")],
     Annotated[Kills, tyro.conf.subcommand("kills")],
     Annotated[Processes, tyro.conf.subcommand("processes")],
     Annotated[Soak, tyro.conf.subcommand("soak")],

@@ -130,7 +130,7 @@ def odd_names(folder: Path) -> Iterator[Trial]:
     good = next(content for suffix, content in base_files() if suffix == "png")
     for number, name in enumerate(ODD_NAMES):
         with contextlib.suppress(OSError, ValueError):  # some systems refuse such names themselves
-            Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(good if number % 2 else b"none")
+            (folder / os.fsdecode(name)).write_bytes(good if number % 2 else b"none")
     for name in ("a.png", "b.png"):
         (folder / name).write_bytes(good)
     yield "names with line breaks, escape codes, markup and no text", lambda: quietly_collected(folder)

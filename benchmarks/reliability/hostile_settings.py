@@ -169,7 +169,9 @@ def replaced(text: str, name: str, value: str) -> str:
     return "\n".join(result)
 
 
-def hostile_reports(folder: Path, count: int, randomness: np.random.Generator, mark: Path) -> Iterator[Trial]:
+def hostile_reports(
+    folder: Path, count: int, randomness: np.random.Generator, mark: Path, large: bool = True
+) -> Iterator[Trial]:
     """Damaged and foreign health.json, metrics.json, index.json and truth.npz."""
     from gan3d_ns.data.truth_folders import open_truth
     from gan3d_ns.metrics.records import Measured, Record, Subject, as_json, read_measured
@@ -188,7 +190,7 @@ def hostile_reports(folder: Path, count: int, randomness: np.random.Generator, m
     for name, read in readers:
         path = folder / name
         whole = path.read_bytes()
-        foreign = foreign_json(whole) if name.endswith(".json") else foreign_arrays(whole, mark)
+        foreign = foreign_json(whole) if name.endswith(".json") else foreign_arrays(whole, mark, large)
         for what, content in [("as it was written", whole), *foreign]:
             path.write_bytes(content)
             yield f"{name}, {what}", read
@@ -205,13 +207,16 @@ def panel_of(found: Any) -> None:
 
     if found is not None:
         report, _ = found
-        progress_words(report), loss_rows(report.measures), geometry_rows(report.measures)
+        progress_words(report)
+        loss_rows(report.measures)
+        geometry_rows(report.measures)
 
 
 def seen_in(truth: Any) -> None:
     """What is asked of a collection with truth."""
     for index in range(min(2, len(truth))):
-        truth.pose(index), truth.object_of(index)
+        truth.pose(index)
+        truth.object_of(index)
 
 
 def write_truth(folder: Path) -> None:
@@ -257,7 +262,7 @@ class Runs:
         return (open, (str(self.mark), "w"))
 
 
-def foreign_arrays(whole: bytes, mark: Path) -> Iterator[tuple[str, bytes]]:
+def foreign_arrays(whole: bytes, mark: Path, large: bool) -> Iterator[tuple[str, bytes]]:
     """Truth files with other arrays, with pickles, and with very large ones."""
     with np.load(io.BytesIO(whole)) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -277,6 +282,8 @@ def foreign_arrays(whole: bytes, mark: Path) -> Iterator[tuple[str, bytes]]:
         yield f"no {name}", packed({key: value for key, value in arrays.items() if key != name})
         for what, array in others.items():
             yield f"{name} is {what}", packed({**arrays, name: array})
+    if not large:
+        return
     stream = io.BytesIO()
     with (
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,

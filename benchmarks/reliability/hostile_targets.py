@@ -25,7 +25,7 @@ def writers() -> dict[str, Tuple[str, Callable[[Path], Any]]]:
     from gan3d_ns.scripts.evaluate import write_comparison
 
     mesh = Mesh(np.random.default_rng(0).random((900, 3), dtype=np.float32), np.arange(900).reshape(300, 3))
-    frames = np.zeros((3, 16, 16, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
     return {
         "a mesh (.glb)": (".glb", lambda path: write_mesh(mesh, path)),
         "a mesh (.ply)": (".ply", lambda path: write_mesh(mesh, path)),

@@ -33,7 +33,7 @@ class Runs:
     def __reduce__(self) -> Any:
         calls: dict[str, Any] = {
             "open": (open, (str(self.mark), "w")),
-            "eval": (eval, (f"open({str(self.mark)!r}, 'w')",)),
+            "exec": (exec, (f"open({str(self.mark)!r}, 'w')",)),
             "system": (os.system, (f"touch {self.mark}",)),
             "numpy": (np.savetxt, (str(self.mark), [1.0])),
             "torch": (torch.save, (1, str(self.mark))),
@@ -42,7 +42,7 @@ class Runs:
         return calls[self.call]
 
 
-CALLS = ("open", "eval", "system", "numpy", "torch", "path")
+CALLS = ("open", "exec", "system", "numpy", "torch", "path")
 
 
 def whole_run(folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -29,6 +29,8 @@ class Inputs:
     """Files of the largest collection."""
     largest_side: int = 9_900
     """Side of the largest pictures that are decoded; small ones spare memory."""
+    large: bool = True
+    """Whether to make files that unpack to gigabytes, and a checkpoint of a million entries; these take a minute."""
     kinds: Tuple[str, ...] = ()
     """Which kinds; without it all: pictures, bombs, names, no-files, changing, many, settings, reports, checkpoints,
     releases, latents, targets."""
@@ -73,8 +75,12 @@ class Inputs:
             "changing": lambda: hostile_pictures.changing_files(folder / "changing", max(1, count // 100)),
             "many": lambda: hostile_pictures.many_files(folder / "many", self.many_files),
             "settings": lambda: hostile_settings.hostile_configs(folder / "settings", count // 4, randomness, mark),
-            "reports": lambda: hostile_settings.hostile_reports(folder / "reports", count, randomness, mark),
-            "checkpoints": lambda: hostile_weights.hostile_checkpoints(folder / "weights", count, randomness, mark),
+            "reports": lambda: hostile_settings.hostile_reports(
+                folder / "reports", count, randomness, mark, self.large
+            ),
+            "checkpoints": lambda: hostile_weights.hostile_checkpoints(
+                folder / "weights", count, randomness, mark, 1_000_000 if self.large else 1000
+            ),
             "releases": lambda: hostile_weights.hostile_releases(folder / "releases", count, randomness, mark),
             "latents": lambda: hostile_weights.hostile_latents(folder / "latents", count, randomness),
             "targets": lambda: hostile_targets.hostile_targets(folder / "targets", watched),

@@ -133,13 +133,13 @@ def sampling(trainer: GanTrainer, interval: float) -> Iterator[list[Sample]]:
 
 
 @contextmanager
-def visited(port: int, pause: float, log: Path) -> Iterator[None]:
+def visited(port: int, pause: float, at_once: int, log: Path) -> Iterator[None]:
     """Browsers come and go meanwhile, in a process of their own; a pause of 0 keeps them away."""
     if pause <= 0:
         yield
         return
     with log.open("w", encoding="utf-8") as file:
-        command = [sys.executable, "-m", "benchmarks.reliability.visitors", str(port), str(pause)]
+        command = [sys.executable, "-m", "benchmarks.reliability.visitors", str(port), str(pause), str(at_once)]
         child = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
         try:
             yield
@@ -269,7 +269,9 @@ class Soak:
     data: Path | None = None
     """Folder of pictures; without it, discs are drawn."""
     visit_every: float = 3.0
-    """Seconds between two browsers; 0: nobody looks."""
+    """Seconds that a browser stays away before it comes again; 0: nobody looks."""
+    visitors: int = 1
+    """Browsers at the same time."""
     save_every: int = 250
     """Steps between checkpoints, and between panels of samples and measurements of the best checkpoint."""
     evaluate_every: int = 100
@@ -327,12 +329,13 @@ class Soak:
         port = viewer.viser_server.get_port()
         try:
             with (
-                visited(port, self.visit_every, self.output / "visits.jsonl"),
+                visited(port, self.visit_every, self.visitors, self.output / "visits.jsonl"),
                 sampling(trainer, self.sample_every) as samples,
             ):
                 trainer.train()
         finally:
-            trainer.shutdown()
+            if viewer.viser_server._websock_server._ws_server is not None:  # else it was stopped on the way
+                trainer.shutdown()
         return samples
 
     def main(self) -> None:

@@ -88,7 +88,7 @@ def measured(tally: Tally) -> Iterator[None]:
     """Time and peak memory of the block."""
     start, base = time.perf_counter(), memory_mb("VmRSS")
     try:
-        CLEAR_REFERENCES.write_text("5")  # from here on Linux counts the peak anew
+        CLEAR_REFERENCES.write_text("5", encoding="utf-8")  # from here on Linux counts the peak anew
     except OSError:
         base = float("nan")
     yield
@@ -99,7 +99,7 @@ def measured(tally: Tally) -> Iterator[None]:
 def memory_mb(entry: str) -> float:
     """Memory of this process now (VmRSS) or at most (VmHWM), in MB; NaN where the system does not tell."""
     try:
-        lines = PROCESS_STATUS.read_text().splitlines()
+        lines = PROCESS_STATUS.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{entry}:"))
     except (OSError, StopIteration):
         return float("nan")

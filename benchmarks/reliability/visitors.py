@@ -1,4 +1,4 @@
-"""Browsers that come and go: `python -m benchmarks.reliability.visitors PORT` speaks viser's protocol without one."""
+"""Browsers that come and go: `python -m benchmarks.reliability.visitors PORT PAUSE NUMBER` speaks viser's protocol."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import socket
 import sys
+import threading
 import time
 from typing import Any
 
@@ -60,9 +61,8 @@ def visit(port: int, number: int, moves: int = 5) -> int:
     return pictures
 
 
-def main(port: int, pause: float) -> None:
-    """Visits until it is ended, printing one line of JSON about each."""
-    number = 0
+def keep_visiting(port: int, pause: float, number: int) -> None:
+    """Visits for ever, printing one line of JSON about each."""
     while True:
         began = time.monotonic()
         try:
@@ -74,5 +74,14 @@ def main(port: int, pause: float) -> None:
         time.sleep(pause)
 
 
+def main(port: int, pause: float, at_once: int) -> None:
+    """So many visitors at the same time, until the process is ended."""
+    threads = [threading.Thread(target=keep_visiting, args=(port, pause, number)) for number in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

@@ -33,7 +33,7 @@ from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
-from gan3d_ns.engine.processes import Processes, only_compute, refuse_shares
+from gan3d_ns.engine.processes import Processes, only_compute, quiet_others, refuse_shares
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
@@ -58,6 +58,7 @@ class GanTrainer(Trainer):
     pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        quiet_others()
         changed = config.resolve_preset()
         if changed:
             CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")
@@ -78,6 +79,7 @@ class GanTrainer(Trainer):
         """Step at which the present weights were new: 0, or that of the last reseeding."""
         self.last_completed = -1
         """The newest step whose both phases are done."""
+        self.last_saved = -1
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
@@ -130,7 +132,7 @@ class GanTrainer(Trainer):
 
     def save_last_completed(self) -> bool:
         """Saves the newest whole step of a training that ends early; returns whether there was one."""
-        if self.training_state == "completed" or self.last_completed < self._start_step:
+        if self.last_completed < self._start_step or self.last_saved == self.last_completed:
             return False
         self.step = self.last_completed
         self.save_checkpoint(self.step)
@@ -348,11 +350,12 @@ class GanTrainer(Trainer):
             save_atomically(state, path, self.base_dir / PARTIAL_NAME)
         except OSError as error:
             message = f"the checkpoint of step {step} could not be written to {path.parent} ({error})"
-            if self.training_state == "completed":
+            if self.training_state == "completed" or self.stopping.state == "ending":
                 raise UserError(f"{message}; older checkpoints are untouched. Free some space and resume.") from error
             words = f"{message}; training goes on, older checkpoints are untouched."
             CONSOLE.print(words, style="bold red", markup=False, soft_wrap=True)
             return
+        self.last_saved = step
         if self.config.save_only_latest_checkpoint:
             for older in self.checkpoint_dir.glob("*.ckpt"):
                 if older != path:
@@ -367,6 +370,7 @@ class GanTrainer(Trainer):
         if self.config.viewer.quit_on_train_completion:
             self.print_next_steps()
 
+    @check_main_thread
     def print_next_steps(self) -> None:
         """What was made, and the commands that continue from here."""
         panel, health = self.write_panel(self.step)

@@ -70,6 +70,6 @@ def unfit_tensors(state: Mapping[Any, Any]) -> list[str]:
     ]
 
 
-def spoilt_tensors(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that hold NaN or infinity."""
+def spoilt_tensors(state: Mapping[Any, Tensor]) -> list[Any]:
+    """Names, or numbers, of the tensors that hold NaN or infinity."""
     return [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]

@@ -69,7 +69,7 @@ def check_values(settings: Any) -> None:
     for path, one in found:
         try:
             wrong = wrong_fields(one)
-        except NameError:
+        except (NameError, SyntaxError, TypeError):
             raise UserError(f"the setting {path} is {shortened(type(one).__name__)}, which holds no settings") from None
         for name, wanted in wrong.items():
             value = shortened(repr(getattr(one, name)))

@@ -42,6 +42,7 @@ class MakeCollection:
         Raises:
             UserError: the folder exists already or cannot be written, or there is nothing to take pictures of.
         """
+        import os
         import shlex
 
         from nerfstudio.utils.rich_utils import CONSOLE
@@ -50,18 +51,24 @@ class MakeCollection:
         from gan3d_ns.data.cache import publish_folder
         from gan3d_ns.data.picture_folder import check_sizes
         from gan3d_ns.data.true_collection import TRUTH_FILE
-        from gan3d_ns.errors import UserError
+        from gan3d_ns.errors import UserError, shown_path
+        from gan3d_ns.exporter.writers import require_folder
 
         check_sizes(self.num_images, self.resolution)
-        if self.output.exists() and not (self.output.is_dir() and not any(self.output.iterdir())):
-            raise UserError(f"{self.output} exists already and is left as it is; give another --output.")
+        if "\0" in str(self.output):
+            raise UserError(f"{shown_path(self.output)} is no name for a folder; give another --output.")
+        if os.path.exists(self.output) and not (self.output.is_dir() and not any(self.output.iterdir())):
+            raise UserError(f"{shown_path(self.output)} exists already and is left as it is; give another --output.")
         self.law = self.cameras.law(self.preset)
         self.prepare()
         build: Callable[[Path], None] = self.fill
         try:
+            require_folder(self.output.parent)
             publish_folder(self.output, build, lambda folder: (folder / TRUTH_FILE).is_file())
         except OSError as error:
-            raise UserError(f"{self.output} cannot be written ({error}); give another --output.") from error
+            raise UserError(
+                f"{shown_path(self.output)} cannot be written ({error.strerror}); give another --output."
+            ) from error
         flags = "".join(f" {flag} {value}" for flag, value in self.cameras.training_flags(self.preset).items())
         command = f"ns-train {self.method} --data {shlex.quote(str(self.output))} --preset {self.preset}{flags}"
         CONSOLE.print(

@@ -142,7 +142,7 @@ class ImportWeights:
         CONSOLE.print(
             f"{run / 'config.yml'}: {sum(value.numel() for value in weights.plain.values())} numbers, step {step}; "
             f"{averages}\n"
-            f"View it:     ns-viewer --load-config {run / 'config.yml'}\n"
+            f"View it:     ns-viewer --load-config {run / 'config.yml'} --viewer.websocket-host 127.0.0.1\n"
             f"Take a mesh: gan3d export mesh --load-config {run / 'config.yml'}",
             soft_wrap=True,
             markup=False,

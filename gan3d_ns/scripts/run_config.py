@@ -94,8 +94,10 @@ def _checked_tags(text: str) -> set[str]:
     for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
         depth += isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
         depth -= isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent))
-        if depth > DEEPEST or number > LARGEST_CONFIG:
-            raise NotAConfig(f"is no run: it is nested {depth} deep and has over {number} entries")
+        if depth > DEEPEST:
+            raise NotAConfig(f"is no run: its entries are nested more than {DEEPEST} deep")
+        if number > LARGEST_CONFIG:
+            raise NotAConfig(f"is no run: it has more than {LARGEST_CONFIG} entries")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_TEXT:
             raise NotAConfig(f"is no run: one of its values has {len(event.value)} characters")
         tag = getattr(event, "tag", None)
@@ -159,20 +161,21 @@ def _settings(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
 
 
 def _called(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-    arguments = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else [None]
-    if not all(isinstance(argument, str) and "\0" not in argument for argument in arguments):
+    arguments = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else []
+    words = [argument for argument in arguments if isinstance(argument, str) and "\0" not in argument]
+    if not isinstance(node, yaml.SequenceNode) or len(words) < len(arguments):
         raise NotAConfig(f"is no run: its {suffix[:100]} is made of something else than text")
     if suffix.endswith("EventName"):
         from nerfstudio.utils.writer import EventName
 
         try:
-            (name,) = arguments
+            (name,) = words
             return EventName(name)
         except ValueError:
-            raise NotAConfig(f"is no run of this version: it names an unknown event {str(arguments)[:60]}") from None
+            raise NotAConfig(f"is no run of this version: it names an unknown event {str(words)[:60]}") from None
     if "Windows" in suffix:
-        return Path(PureWindowsPath(*arguments).as_posix())
-    return Path(*arguments)
+        return Path(PureWindowsPath(*words).as_posix())
+    return Path(*words)
 
 
 _RunLoader.add_constructor(f"{PYTHON}tuple", _tuple)
@@ -217,6 +220,7 @@ def settings_of(root: yaml.Node) -> Any:
     from nerfstudio.utils.rich_utils import CONSOLE
 
     from gan3d_ns.engine.saved_settings import check_values, complete, named, nested_settings
+    from gan3d_ns.engine.schedules import validate_stages
 
     loader = _RunLoader("")
     try:
@@ -231,6 +235,7 @@ def settings_of(root: yaml.Node) -> Any:
     for path, one in nested_settings(settings):
         _look_up_names(path, one)
     check_values(settings)
+    validate_stages(settings.curriculum)
     if unknown:
         CONSOLE.print(
             f"Settings that this version of gan3d_ns does not know are left out: {named(unknown)}. Another version has "
@@ -254,7 +259,7 @@ def _look_up_names(path: str, settings: Any) -> None:
             continue
         made = entry.default_factory is not dataclasses.MISSING
         default = entry.default_factory() if made else entry.default  # pyright: ignore[reportCallIssue]
-        own = f"{getattr(default, '__module__', '')}.{getattr(default, '__qualname__', '')}"
+        own = f"{default.__module__}.{default.__qualname__}" if hasattr(default, "__qualname__") else "a plain value"
         if value.name != own:
             raise NotAConfig(
                 f"is no run: its {path}{'.' if path else ''}{entry.name} is {value.name[:100]} instead of {own}; "

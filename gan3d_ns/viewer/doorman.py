@@ -229,7 +229,7 @@ class Doorman(ViewerControl):
             return ""  # the panel belongs to the server
         gui = self.viser_server.gui
         if isinstance(message, messages.GuiUpdateMessage):
-            handle = gui._gui_input_handle_from_id.get(message.id)
+            handle = gui._gui_input_handle_from_id.get(message.id) if isinstance(message.id, str) else None
             return "" if handle is None else control_fault(handle, self.added(message.id), message.updates)
         if isinstance(message, (messages.FileTransferStart, messages.FileTransferPart)):
             return self.file_fault(message)

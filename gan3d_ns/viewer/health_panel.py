@@ -24,6 +24,8 @@ FOLDER_OFFSET = 0.8
 """Places the folder below the object's, see ``latent_controls``."""
 REPORT_NAME, PANEL_NAME = "health.json", "samples.png"
 """Files of a run's folder: the last report, and the panel that belongs to it."""
+LARGEST_NUMBER = 1e18
+"""A report with larger ones was not written by a training."""
 PICTURE_WIDTH = 384
 JPEG_QUALITY = 80
 

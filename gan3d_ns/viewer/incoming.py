@@ -85,7 +85,7 @@ def number_fault(value: Any, low: int | float | None, high: int | float | None) 
     return ""
 
 
-def control_fault(handle: _GuiInputHandle[Any], added: Message | None, updates: dict[str, Any]) -> str:
+def control_fault(handle: _GuiInputHandle[Any], added: Message | None, updates: Any) -> str:
     """What makes an update unfit for a control.
 
     Args:
@@ -93,7 +93,7 @@ def control_fault(handle: _GuiInputHandle[Any], added: Message | None, updates: 
         added: the message that has put it into the panel, which knows the range of numbers.
         updates: what a browser says of it, by name.
     """
-    if set(updates) != {"value"}:
+    if not isinstance(updates, dict) or set(updates) != {"value"}:
         return "more than a control's value"
     value, present = updates["value"], handle.value
     name = repr(handle._impl.label)
@@ -153,4 +153,7 @@ def leads_outside(path: str, root: Path) -> bool:
 
 def is_foreign(origins: Iterable[str]) -> bool:
     """Whether a request comes from a page of another site: browsers say so, and let every page talk to this machine."""
-    return any(urlsplit(origin).hostname not in OWN_NAMES for origin in origins)
+    try:
+        return any(urlsplit(origin).hostname not in OWN_NAMES for origin in origins)
+    except ValueError:
+        return True

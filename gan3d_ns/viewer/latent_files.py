@@ -44,12 +44,14 @@ class LatentFiles:
         show: Callable[[SavedLatent], None],
     ) -> None:
         self.encode, self.check, self.current, self.show = encode, check, current, show
+        self.lock: contextlib.AbstractContextManager = contextlib.nullcontext()
 
     def install(self, viewer: Viewer) -> None:
         """Puts the buttons into the folder that is open in the panel."""
         gui = viewer.viser_server.gui
         self.folder = viewer.log_filename.parent / FOLDER_NAME
-        self.lock = viewer.train_lock if viewer.train_lock is not None else contextlib.nullcontext()
+        if viewer.train_lock is not None:
+            self.lock = viewer.train_lock
         save = gui.add_button(
             "Save latent",
             icon=viser.Icon.DEVICE_FLOPPY,

@@ -149,3 +149,19 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(
     resumed = train(config)
     expected, found = whole.checkpoint(3), resumed.checkpoint(3)
     torch.testing.assert_close(found["pipeline"], expected["pipeline"], rtol=0, atol=0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot send itself these signals")
+def test_a_signal_while_the_end_is_saved_does_not_lose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, calls = torch.save, []
+
+    def interrupted(state: dict[str, Any], stream: Any) -> None:
+        calls.append(state["step"])
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_for_signals()
+        save(state, stream)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    run = train(tiny_config(METHOD, tmp_path, steps=3, **{"keep_best.metric": "none"}))
+    assert calls == [2, 2] and run.checkpoint(2)["step"] == 2

@@ -72,7 +72,8 @@ def gui():
 
 
 def fault(gui: viser.GuiApi, handle: Any, updates: dict[str, Any]) -> str:
-    kept = gui._websock_interface._broadcast_buffer.message_from_id.values()
+    server: Any = gui._websock_interface
+    kept = server._broadcast_buffer.message_from_id.values()
     (added,) = [entry for entry in kept if getattr(entry, "id", None) == handle._impl.id and "GuiAdd" in str(entry)]
     return control_fault(handle, added, updates)
 
