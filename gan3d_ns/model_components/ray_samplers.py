@@ -223,7 +223,8 @@ def search_level(
     )
     if grid is not None:
         # The start of a bracket may lie in skipped space; the refinement wants its true value.
-        skipped = entries.value_low <= FREE_VALUE - level
+        # Told by the same arithmetic, rounding included, as made these values.
+        skipped = entries.value_low <= torch.full_like(entries.value_low, FREE_VALUE) - level
         starts = origins + entries.low[..., None] * directions
         found = (evaluate_where(geometry_at, starts, skipped) - level).clamp(max=LARGEST_OUTSIDE)
         entries = replace(entries, value_low=torch.where(skipped, found, entries.value_low))
