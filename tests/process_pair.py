@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the benchmarks are not installed
@@ -21,7 +22,6 @@ SENTENCE = "the pictures of process 1 are gone."
 
 
 def save(name: str, rank: int, folder: Path, **found: Any) -> None:
-    import time; print("TIMED", name, rank, time.process_time(), time.time(), file=sys.stderr)
     torch.save(found, folder / f"{name}-{rank}.pt")
 
 
@@ -33,7 +33,7 @@ def first_steps(config: Any, rank: int, count: int, steps: int = 2) -> dict[str,
     """Terms, gradients and what was looked at in one step, and the weights after a few."""
     from benchmarks.reliability.processes import gradients, trainer_of
 
-    trainer = trainer_of(config, rank, count)
+    trainer: Any = trainer_of(config, rank, count)
     pipeline = trainer.pipeline
     looked_at: dict[str, Tensor] = {}
     real_batch, losses = pipeline.real_batch, pipeline.discriminator_losses
@@ -103,9 +103,15 @@ def all_scenarios(rank: int, count: int, folder: Path) -> None:
     from gan3d_ns.errors import UserError
 
     sys.addaudithook(note_writing)
-    configs = pickle.loads((folder / "configs.pkl").read_bytes())
+    configs = pickle.loads((folder / "configs.pkl").read_bytes())  # noqa: S301
     for name, config in configs["gradients"].items():
         save(name, rank, folder, **first_steps(config, rank, count))
+        if rank == 0:
+            config.timestamp = f"{name}-alone"
+            save(f"{name}-alone", rank, folder, **first_steps(config, 0, 1, steps=1))
+    if rank == 0:
+        save("alone", rank, folder, **whole_training(configs["alone"], 0, 1))
+    dist.barrier()
 
     # Only the first process looks at the surfaces, and finds them hollow once; the other would not.
     panel = gan_trainer.sample_panel
@@ -121,6 +127,8 @@ def all_scenarios(rank: int, count: int, folder: Path) -> None:
     gan_trainer.sample_panel = hollow_at_first
     save("run", rank, folder, **whole_training(configs["run"], rank, count), looks=len(looks))
     save("resumed", rank, folder, **whole_training(configs["resumed"], rank, count))
+    if rank == 0:
+        save("one", rank, folder, **whole_training(configs["one"], 0, 1))
 
     def asked_to_stop(trainer: Any, step: int) -> None:
         if rank == 1 and step == 1:

@@ -207,13 +207,16 @@ def panel_of(found: Any) -> None:
 
     if found is not None:
         report, _ = found
-        progress_words(report), loss_rows(report.measures), geometry_rows(report.measures)
+        progress_words(report)
+        loss_rows(report.measures)
+        geometry_rows(report.measures)
 
 
 def seen_in(truth: Any) -> None:
     """What is asked of a collection with truth."""
     for index in range(min(2, len(truth))):
-        truth.pose(index), truth.object_of(index)
+        truth.pose(index)
+        truth.object_of(index)
 
 
 def write_truth(folder: Path) -> None:

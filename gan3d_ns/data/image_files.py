@@ -8,7 +8,7 @@ import stat
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -151,7 +151,7 @@ def _square(image: Image.Image, reading: ImageReading) -> UInt8[np.ndarray, "3 r
             if drafted is not None:
                 side *= drafted[1][2] / width
         image.load()
-        image = _upright(image)
+        _turn_upright(image)
         box = (0.0, 0.0, float(image.width), float(image.height))
         if reading.crop == "centre-square":
             image, box = _centre_square(image, side, whole=min(image.size) == shorter)
@@ -182,15 +182,16 @@ def _centre_square(
         float(min(left + side, image.width) - first),
         float(min(top + side, image.height) - upper),
     )
+    if (first, upper, last, lower) == (0, 0, *image.size):
+        return image, box
     return image.crop((first, upper, last, lower)), box
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, OverflowError, struct.error):
-        # The picture is fine, only its EXIF block is damaged.
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    """In place: a copy of a large picture is not always to be had."""
+    # The picture is fine where only its EXIF block is damaged.
+    with suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, OverflowError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _over_background(image: Image.Image, background: Sequence[int]) -> Image.Image:

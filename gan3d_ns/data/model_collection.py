@@ -210,7 +210,7 @@ def _read_model(path: Path) -> tuple[ColouredMesh, np.ndarray]:
     try:
         with open_arrays(path) as stored:
             arrays = {name: stored[name] for name in ColouredMesh._fields if name != "textures"}
-            num_textures = sum(1 for name in stored.files if name.startswith("texture") and name[7:].isdigit())
+            num_textures = sum(1 for name in stored if name.startswith("texture") and name[7:].isdigit())
             textures = tuple(stored[f"texture{number}"] for number in range(num_textures))
             return ColouredMesh(**arrays, textures=textures), stored["in_sight"]
     except (OSError, KeyError, ValueError) as error:

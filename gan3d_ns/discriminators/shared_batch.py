@@ -60,6 +60,7 @@ class SharedBatch:
         sizes = torch.tensor([len(range(group, self.count, num_groups)) for group in range(num_groups)]).to(features)
         members = torch.nn.functional.one_hot(groups, num_groups).to(features)
         flat = features.flatten(1)
-        means = self.total_with_gradient(members.T @ flat) / sizes[:, None]
-        squares = self.total_with_gradient(members.T @ (flat - means[groups]).square()) / sizes[:, None]
+        with torch.autocast(features.device.type, enabled=False):
+            means = self.total_with_gradient(members.T @ flat) / sizes[:, None]
+            squares = self.total_with_gradient(members.T @ (flat - means[groups]).square()) / sizes[:, None]
         return squares.unflatten(1, features.shape[1:])

@@ -33,7 +33,7 @@ from gan3d_ns.engine.failures import Diverged, diverged, out_of_memory
 from gan3d_ns.engine.health_report import HealthMonitor
 from gan3d_ns.engine.keep_best import KeepBest
 from gan3d_ns.engine.next_steps import next_steps
-from gan3d_ns.engine.processes import Processes, only_compute, refuse_shares
+from gan3d_ns.engine.processes import Processes, only_compute, quiet_others, refuse_shares
 from gan3d_ns.engine.sample_panel import front_row, sample_panel
 from gan3d_ns.engine.schedules import stage_at
 from gan3d_ns.engine.stopping import StopRequest
@@ -58,6 +58,7 @@ class GanTrainer(Trainer):
     pipeline: GanPipeline  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, config: GanTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        quiet_others()
         changed = config.resolve_preset()
         if changed:
             CONSOLE.print(f"Preset {config.base_preset} sets {', '.join(changed)}.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -58,8 +59,6 @@ class Processes:
         self.rank = dist.get_rank()
         # Those of nerfstudio stop waiting after half an hour.
         self.group = dist.new_group(timeout=PATIENCE)
-        if not self.first:
-            CONSOLE.quiet = True
 
     @property
     def first(self) -> bool:
@@ -110,7 +109,7 @@ class Processes:
         for entry in module.state_dict().values():
             kinds.setdefault(entry.dtype, []).append(entry)
         for entries in kinds.values():
-            flat = torch.cat([entry.reshape(-1) for entry in entries])
+            flat = torch.cat([entry.reshape(-1).to(self.device) for entry in entries])
             sent = flat.view(torch.uint8)  # a bool is sent as a byte, as anything else
             self.finish(dist.broadcast(sent, src=0, group=self.group, async_op=True))
             for entry, found in zip(entries, flat.split([entry.numel() for entry in entries]), strict=True):
@@ -163,6 +162,12 @@ def buckets(parameters: Iterable[Parameter]) -> Iterator[list[Parameter]]:
             bucket = []
     if bucket:
         yield bucket
+
+
+def quiet_others() -> None:
+    """Leaves the console to the first process."""
+    if not comms.is_main_process():
+        CONSOLE.quiet = True
 
 
 def only_compute(config: TrainerConfig) -> None:

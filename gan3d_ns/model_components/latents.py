@@ -197,7 +197,7 @@ def decode_latent(content: bytes, name: str) -> SavedLatent:
         tensors = load(content)
         # The library reads metadata from files alone: the header's length comes first, and then the header.
         length = int.from_bytes(content[:HEADER_START], "little")
-        metadata = json.loads(content[HEADER_START : HEADER_START + length]).get("__metadata__", {})
+        metadata = json.loads(content[HEADER_START : HEADER_START + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError, RecursionError, MemoryError, AttributeError) as error:
         raise UserError(
             f"{name} is not a latent: it cannot be read as safetensors. Save one in the viewer's Generator panel."

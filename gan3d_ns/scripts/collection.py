@@ -55,6 +55,8 @@ class MakeCollection:
         from gan3d_ns.exporter.writers import require_folder
 
         check_sizes(self.num_images, self.resolution)
+        if "\0" in str(self.output):
+            raise UserError(f"{shown_path(self.output)} is no name for a folder; give another --output.")
         if os.path.exists(self.output) and not (self.output.is_dir() and not any(self.output.iterdir())):
             raise UserError(f"{shown_path(self.output)} exists already and is left as it is; give another --output.")
         self.law = self.cameras.law(self.preset)

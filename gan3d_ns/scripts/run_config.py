@@ -161,20 +161,21 @@ def _settings(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
 
 
 def _called(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-    arguments = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else [None]
-    if not all(isinstance(argument, str) and "\0" not in argument for argument in arguments):
+    arguments = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else []
+    words = [argument for argument in arguments if isinstance(argument, str) and "\0" not in argument]
+    if not isinstance(node, yaml.SequenceNode) or len(words) < len(arguments):
         raise NotAConfig(f"is no run: its {suffix[:100]} is made of something else than text")
     if suffix.endswith("EventName"):
         from nerfstudio.utils.writer import EventName
 
         try:
-            (name,) = arguments
+            (name,) = words
             return EventName(name)
         except ValueError:
-            raise NotAConfig(f"is no run of this version: it names an unknown event {str(arguments)[:60]}") from None
+            raise NotAConfig(f"is no run of this version: it names an unknown event {str(words)[:60]}") from None
     if "Windows" in suffix:
-        return Path(PureWindowsPath(*arguments).as_posix())
-    return Path(*arguments)
+        return Path(PureWindowsPath(*words).as_posix())
+    return Path(*words)
 
 
 _RunLoader.add_constructor(f"{PYTHON}tuple", _tuple)

@@ -150,7 +150,8 @@ def averaged_state(state: Mapping[str, Tensor], path: Path, release: Release) ->
     if isinstance(average, _ShadowAverage):
         average = vars(average)
     shadow = average.get("shadow_params") if isinstance(average, Mapping) else None
-    shapes = [getattr(entry, "shape", None) for entry in shadow] if isinstance(shadow, (list, tuple)) else []
+    shadow = shadow if isinstance(shadow, (list, tuple)) else []
+    shapes = [getattr(entry, "shape", None) for entry in shadow]
     if shapes != [value.shape for value in state.values()] or spoilt_tensors(dict(enumerate(shadow))):
         raise UserError(
             f"{path} does not hold the moving averages of this generator (shadow_params of torch_ema, {len(state)} "

@@ -7,8 +7,9 @@ import math
 import re
 from typing import get_args
 
+import pytest
 import torch
-from camera_values import pose_priors
+from camera_values import DISTRIBUTIONS, pose_priors
 from hypothesis import given
 from hypothesis import strategies as st
 from random_values import magnitudes, numbers, seeds, share_of_examples, tensors
@@ -196,11 +197,11 @@ def learned_cameras(draw: st.DrawFn) -> CameraGenerator:
         learn_elevation=moves[1],
         learn_fov=moves[2],
         learn_radius=moves[3],
-        yaw_range_deg=draw(magnitudes(1e-9, 180.0)),
-        elevation_range_deg=draw(magnitudes(1e-9, 90.0)),
+        yaw_range_deg=draw(numbers(1.0, 180.0) | magnitudes(1e-9, 180.0)),
+        elevation_range_deg=draw(numbers(1.0, 90.0) | magnitudes(1e-9, 90.0)),
         hidden_dim=4,
         num_layers=1,
-        initial_std=draw(numbers(0.0, 10.0)),
+        initial_std=draw(magnitudes(0.01, 100.0)),
     )
     prior = draw(pose_priors())
     if draw(st.booleans()):
@@ -234,6 +235,18 @@ def test_learned_cameras_wait_move_within_their_limits_and_are_a_prior_again(cam
     assert (rays.nears > 0).all() and (rays.fars > rays.nears).all() and rays.directions.isfinite().all()
     # What viewers and films look from: any learned law fits into a prior that is valid.
     PosePrior(fitted_prior(cameras.prior, moved))
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@given(st.data())
+@share_of_examples(0.3)
+def test_any_cameras_have_a_prior_that_is_valid(distribution, data):
+    """However they stand: in two places, on both poles, far apart, or all in one."""
+    prior = data.draw(pose_priors((distribution,)))
+    pitch, yaw = data.draw(tensors((NUM,), 0.0, math.pi)), data.draw(tensors((NUM,), -7.0, 7.0))
+    radii = prior.radius * data.draw(st.lists(magnitudes(1e-3, 10.0), min_size=NUM, max_size=NUM).map(torch.tensor))
+    tangents = data.draw(tensors((NUM, 2), 1e-3, 20.0))
+    PosePrior(fitted_prior(prior, Viewpoints(torch.stack((pitch, yaw), dim=-1), radii, tangents)))
 
 
 @given(pose_priors(), st.sampled_from(("uniform", "gaussian")), numbers(0.0, 50.0), numbers(0.0, 0.25), seeds)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from process_pair import SENTENCE, all_scenarios, first_steps, load
-from recorded_training import TrainedRun, train
+from process_pair import SENTENCE, all_scenarios, load
 from tiny_runs import METHOD, RESOLUTION, tiny_config
 from torch import Tensor, nn
 
@@ -76,11 +75,13 @@ class Pair:
 
     folder: Path
     configs: dict[str, Any]
-    alone: TrainedRun
     ended_by: BaseException
 
     def both(self, name: str) -> list[Any]:
         return [load(name, rank, self.folder) for rank in (0, 1)]
+
+    def alone(self, name: str) -> Any:
+        return load(name, 0, self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -91,21 +92,23 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     from benchmarks.reliability.processes import launch
 
     folder = tmp_path_factory.mktemp("pair")
-    alone = train(whole_config(folder / "alone", "alone", 5))
-    configs: dict[str, Any] = {"gradients": gradient_configs(folder), "alone": alone.config}
+    configs: dict[str, Any] = {"gradients": gradient_configs(folder), "alone": whole_config(folder, "alone", 5)}
     configs["hollow"], configs["outward"] = hollow_health(True), hollow_health(False)
     checked = {"hollow_check_step": 1, "hollow_reseeds": 1, "steps_per_panel": 2, "vis": "viewer+tensorboard"}
     checked |= {"keep_best.metric": "swd", "keep_best.interval": 2, "keep_best.num_pictures": 8}
     checked |= {"viewer.quit_on_train_completion": True, "viewer.websocket_port": 0}
     configs["run"] = whole_config(folder, "run", 5, **checked)
     configs["resumed"] = whole_config(folder, "resumed", 2)
-    configs["resumed"].load_dir, configs["resumed"].load_step = alone.config.get_checkpoint_dir(), 2
+    configs["one"] = copy.deepcopy(configs["run"])
+    configs["one"].timestamp, configs["one"].max_num_iterations, configs["one"].vis = "one", 2, "tensorboard"
+    for name, other in (("resumed", "alone"), ("one", "run")):
+        configs[name].load_dir, configs[name].load_step = configs[other].get_checkpoint_dir(), 2
     for name in ("stopped", "diverged", "failed"):
         configs[name] = whole_config(folder, name, 50)
     (folder / "configs.pkl").write_bytes(pickle.dumps(configs))
     with pytest.raises(ProcessRaisedException) as end:
         launch(all_scenarios, 2, folder)
-    return Pair(folder, configs, alone, end.value)
+    return Pair(folder, configs, end.value)
 
 
 NAMES = ["gof", "relativistic", "uneven", "volumegan", "pigan", "graf", "giraffe", "campari"]
@@ -115,9 +118,7 @@ NAMES = ["gof", "relativistic", "uneven", "volumegan", "pigan", "graf", "giraffe
 def test_gradients_are_those_of_one_process_with_the_whole_batch(name: str, pair: Pair) -> None:
     from benchmarks.reliability.processes import largest_differences
 
-    config = copy.deepcopy(pair.configs["gradients"][name])
-    config.timestamp = f"{name}-alone"
-    right = first_steps(config, 0, 1)
+    right = pair.alone(f"{name}-alone")
     for found in pair.both(name):
         assert {group for group, gradients in found["gradients"].items() if gradients} >= {"generator", "discriminator"}
         differences = largest_differences(found["gradients"], right["gradients"])
@@ -187,15 +188,14 @@ def test_two_processes_go_on_from_a_checkpoint_of_one(pair: Pair) -> None:
     for found in pair.both("resumed"):
         assert list(found["losses"]) == [3, 4]
         for step, terms in found["losses"].items():
-            same_losses(terms, pair.alone.losses[step])
+            same_losses(terms, pair.alone("alone")["losses"][step])
 
 
 def test_one_process_goes_on_from_a_checkpoint_of_two(pair: Pair) -> None:
-    config = copy.deepcopy(pair.configs["run"])
-    config.timestamp, config.max_num_iterations, config.vis = "one", 2, "tensorboard"
-    config.load_dir, config.load_step = config.get_base_dir().parent / "run" / "nerfstudio_models", 2
     losses = pair.both("run")[0]["losses"]
-    for step, terms in train(config).losses.items():
+    found = pair.alone("one")["losses"]
+    assert list(found) == [3, 4]
+    for step, terms in found.items():
         same_losses(terms, losses[step])
 
 

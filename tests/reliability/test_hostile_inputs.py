@@ -15,13 +15,13 @@ from gan3d_ns.errors import UserError, printable
 
 # How many damaged files of each kind, at most how much memory above the start, and what must have been used.
 KINDS = {
-    "pictures": (150, 60.0, 10),
+    "pictures": (150, 100.0, 10),
     "bombs": (1, 150.0, 4),
     "names": (1, 60.0, 1),
     "no-files": (1, 60.0, 1),
     "changing": (200, 60.0, 1),
     "many": (1, 60.0, 1),
-    "settings": (40, 100.0, 5),
+    "settings": (24, 100.0, 3),
     "reports": (60, 100.0, 20),
     "releases": (60, 100.0, 5),
     "latents": (60, 200.0, 5),

@@ -212,3 +212,27 @@ def test_objects_of_equal_names_keep_their_files() -> None:
     from gan3d_ns.scripts.objects import unique_names
 
     assert unique_names(["a", "a", "a-2", "b", "a"]) == ["a", "a-2", "a-2-2", "b", "a-3"]
+
+
+@pytest.mark.parametrize("place", ["file/inside", "/proc/gan3d", "x" * 300, "loop/inside"])
+def test_a_training_that_cannot_write_its_folder_says_so(tmp_path: Path, place: str) -> None:
+    if place.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no such folder on this system")
+    (tmp_path / "file").write_text("kept", encoding="utf-8")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises((UserError, OSError)) as caught:
+        make_tiny_run("gof-gan-tiny", tmp_path / "run", 1, output_dir=tmp_path / place)
+    assert re.search("cannot (write|use)", str(user_sentence(caught.value)))
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "kept"
+
+
+def test_only_paths_that_this_package_uses_are_explained(tmp_path: Path) -> None:
+    from gan3d_ns.data.cache import publish_folder
+
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as caught:  # noqa: PT011 (which one depends on the system)
+        publish_folder(tmp_path / "file" / "a" / "b", lambda _: None, lambda _: False)
+    assert "choose another path" in str(user_sentence(caught.value))
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        (tmp_path / "file" / "a").mkdir()
+    assert user_sentence(caught.value) is None

@@ -44,6 +44,13 @@ def test_a_checkpoint_that_is_cut_off_or_missing(movable_run: Path) -> None:
     assert sentence is not None and "there is no checkpoint" in sentence
 
 
+def test_a_file_that_nerfstudio_takes_for_a_checkpoint(movable_run: Path) -> None:
+    (checkpoint,) = movable_run.parent.rglob("nerfstudio_models/*.ckpt")
+    (checkpoint.parent / "notes.txt").touch()
+    sentence = user_sentence(stock_error(movable_run))
+    assert sentence is not None and "notes.txt is no checkpoint; move it away" in sentence
+
+
 def test_errors_elsewhere_are_not_explained(movable_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A healthy checkpoint that our own code stumbles over keeps its traceback."""
     monkeypatch.setattr(GanPipeline, "load_pipeline", lambda *arguments: 1 / 0)
