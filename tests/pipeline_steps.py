@@ -59,6 +59,7 @@ class PictureByPicture(nn.Module):
         super().__init__()
         self.layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(), nn.Flatten(), nn.LazyLinear(3))
         self.layer(torch.zeros(1, 3, RESOLUTION, RESOLUTION))
+        self.shared_batch = None
 
     def forward(self, images: Tensor, fade: float = 1.0) -> Any:
         from gan3d_ns.discriminators.base import DiscriminatorOutput
