@@ -53,6 +53,8 @@ def gradients(module: nn.Module) -> list[Tensor]:
 class PictureByPicture(nn.Module):
     """A discriminator without a batch statistic, so that pictures do not know each other."""
 
+    shared_batch: Any = None
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(), nn.Flatten(), nn.LazyLinear(3))
