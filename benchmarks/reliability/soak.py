@@ -360,6 +360,8 @@ class Soak:
         for name, value in figures.items():
             print(f"{name.replace('_', ' '):28s} {value:10.2f}")
         found = complaints(figures, self.bounds)
+        if figures.get("visits_without_picture", 0) > 0:
+            found.append(f"{figures['visits_without_picture']:.0f} visitors got no picture")
         for sentence in found:
             print(f"Beyond the bounds: {sentence}.")
         if found:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from gan3d_ns.cameras.pose_prior import POSE_PRIOR_PRESETS, PosePriorConfig
-from gan3d_ns.data.array_files import open_arrays
+from gan3d_ns.data.array_files import MOST_BYTES, open_arrays
 from gan3d_ns.data.cache import CACHE_VARIABLE, cache_root, publish_folder
 from gan3d_ns.data.picture_folder import check_sizes, write_pictures
 from gan3d_ns.data.procedural_meshes import surface_mesh
@@ -113,6 +113,11 @@ def write_scene_collection(
         UserError: where the numbers or the law make no collection.
     """
     check_sizes(num_images, resolution)
+    if num_images * resolution**2 > MOST_BYTES // 2:
+        raise UserError(
+            f"{num_images} scenes of {resolution} x {resolution} pixels are more than one file can say of them; make "
+            f"{MOST_BYTES // 2 // resolution**2} at most, or smaller ones."
+        )
     check_numbers_of_objects(*numbers_of_objects)
     cameras = draw_cameras(law or POSE_PRIOR_PRESETS[SCENES_PRESET], num_images, seed, SCENES_REACH)
     _refuse_cameras_below(cameras)

@@ -329,8 +329,13 @@ class GanTrainer(Trainer):
         config = self.config
         if config.load_dir is None and config.load_checkpoint is None:
             return
-        path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
-        state = read_checkpoint(path)
+        found = None
+        try:
+            path = config.load_checkpoint or checkpoint_in(config.load_dir, config.load_step)  # pyright: ignore
+            state = read_checkpoint(path)
+            found = state["step"]
+        finally:
+            self.processes.go_on_from(found)
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
         with resuming_from(path):
             self.optimizers.load_optimizers(state["optimizers"])

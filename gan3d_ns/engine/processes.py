@@ -82,6 +82,25 @@ class Processes:
         """What the first process says."""
         return self.any(flag and self.first)
 
+    def go_on_from(self, step: int | None) -> None:
+        """Makes sure that all processes have read the same step's checkpoint.
+
+        Args:
+            step: what this one has read; None: it could not.
+
+        Raises:
+            UserError: others have read another, or none.
+        """
+        mine = torch.zeros(self.count)
+        mine[self.rank] = -2.0 if step is None else float(step)
+        steps = [int(found) for found in self.total(mine)]
+        if step is not None and set(steps) != {step}:
+            found = ", ".join("none" if each == -2 else str(each) for each in steps)
+            raise UserError(
+                f"the {self.count} processes of this training would go on from different steps ({found}); keep the "
+                "checkpoints where all machines see the same files."
+            )
+
     def add_gradients(self, parameters: Iterable[Parameter]) -> None:
         """Replaces gradients by their sums over all processes; None stays where no process has any.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -63,9 +62,10 @@ def read_plain(path: Path, release: Release) -> Any:
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}; give the {release.file} of the {release.name} release.")
-    known = getattr(torch.serialization, "safe_globals", lambda classes: nullcontext())
     try:
-        with known([_ShadowAverage, *(_shadow(name, _ShadowModule) for name in release.pickled_classes)]):
+        with torch.serialization.safe_globals(
+            [_ShadowAverage, *(_shadow(name, _ShadowModule) for name in release.pickled_classes)]
+        ):
             return load_plain(path)
     except NotPlain as error:
         if not isinstance(error.__cause__, UnpicklingError):

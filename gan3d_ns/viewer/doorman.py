@@ -166,7 +166,9 @@ class Doorman(ViewerControl):
 
         async def checked(path: str, headers: Any) -> Any:
             if private and is_foreign(headers.get_all("Origin")):
-                self.complain("refused a page of another site; --viewer.websocket-host 0.0.0.0 takes all")
+                self.complain(
+                    "refused a page of another site; from another machine, open it through ssh -L at localhost"
+                )
                 return http.HTTPStatus.FORBIDDEN, {}, b"403"
             if headers.get_all("Upgrade") != ["websocket"] and leads_outside(path, root):
                 return http.HTTPStatus.NOT_FOUND, {}, b"404"

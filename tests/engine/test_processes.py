@@ -283,3 +283,20 @@ def test_a_process_alone_sends_nothing() -> None:
     processes.share(layer)
     processes.wait()
     assert all(torch.equal(entry.grad, old) for entry, old in zip(layer.parameters(), before, strict=True))  # pyright: ignore
+
+
+@pytest.mark.parametrize(("mine", "other", "agreed"), [(7, 7, True), (7, 4, False), (7, -2, False), (None, 7, True)])
+def test_processes_go_on_from_the_same_step(
+    mine: int | None, other: int, agreed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has read nothing says why itself."""
+    from gan3d_ns.engine.processes import Processes
+
+    processes = Processes()
+    monkeypatch.setattr(processes, "count", 2)
+    monkeypatch.setattr(processes, "total", lambda numbers: numbers + torch.tensor([0.0, float(other)]))
+    if agreed:
+        processes.go_on_from(mine)
+    else:
+        with pytest.raises(UserError, match="would go on from different steps"):
+            processes.go_on_from(mine)
