@@ -41,12 +41,17 @@ def shown_path(path: object) -> str:
     return text if len(text) <= LONGEST_PATH else f"{text[:LONGEST_PATH]}... ({len(text)} letters)"
 
 
+def modules_of(error: BaseException, start: str) -> list[str]:
+    """The modules that an error has come through whose names start so."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [name for name in names if name.startswith(start)]
+
+
 def explain_path(error: BaseException) -> str | None:
     """A sentence on a file or folder that cannot be used, where this package tried to."""
     if not isinstance(error, OSError) or error.errno not in PATH_ERRORS or error.filename is None:
         return None
-    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-    if not any(name.startswith("gan3d_ns.") for name in frames):
+    if not modules_of(error, "gan3d_ns."):
         return None
     return f"cannot use {shown_path(error.filename)}: {error.strerror}; choose another path."
 
@@ -68,10 +73,11 @@ def asked_memory(error: BaseException) -> str:
 
 
 def explain_memory(error: BaseException) -> str | None:
-    """A sentence on too little memory; trainings know a better one."""
-    if not is_out_of_memory(error):
+    """A sentence on too little memory in this package; steps of trainings know a better one."""
+    if not is_out_of_memory(error) or not modules_of(error, "gan3d_ns."):
         return None
-    return f"the memory is too small for this{asked_memory(error)}; choose a smaller --resolution, or fewer objects."
+    flag = "a smaller --resolution, or fewer objects" if modules_of(error, "gan3d_ns.scripts.") else "smaller pictures"
+    return f"the memory is too small for this{asked_memory(error)}; choose {flag}."
 
 
 explainers.append(explain_memory)

@@ -53,10 +53,13 @@ def gradients(module: nn.Module) -> list[Tensor]:
 class PictureByPicture(nn.Module):
     """A discriminator without a batch statistic, so that pictures do not know each other."""
 
+    shared_batch: Any = None
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.LeakyReLU(), nn.Flatten(), nn.LazyLinear(3))
         self.layer(torch.zeros(1, 3, RESOLUTION, RESOLUTION))
+        self.shared_batch = None
 
     def forward(self, images: Tensor, fade: float = 1.0) -> Any:
         from gan3d_ns.discriminators.base import DiscriminatorOutput

@@ -16,8 +16,6 @@ from PIL import Image, PngImagePlugin
 from benchmarks.reliability.trials import Trial, damaged
 
 SIDE = 12
-BOMB_BYTES = 200 << 20
-"""What the compressed texts and colour profiles of bombs unpack to."""
 ODD_NAMES = (
     b"line\nbreak.png",
     b"colour\x1b[31;5m\x1b[2J.png",
@@ -82,12 +80,13 @@ def damaged_pictures(folder: Path, count: int, randomness: np.random.Generator) 
         yield f"{suffix} as {named}, {what}", lambda path=path: read(path)
 
 
-def picture_bombs(folder: Path, side: int = 9_900) -> Iterator[Trial]:
+def picture_bombs(folder: Path, side: int = 9_900, unpacked: int = 200 << 20) -> Iterator[Trial]:
     """Files that declare, or really unpack to, far more than they hold.
 
     Args:
         folder: to make.
         side: of pictures just below the largest that are decoded.
+        unpacked: bytes that compressed texts and colour profiles of bombs unpack to.
     """
     folder.mkdir()
     gif, bmp, webp, jpg = (
@@ -108,11 +107,11 @@ def picture_bombs(folder: Path, side: int = 9_900) -> Iterator[Trial]:
         "png": png(60_000, 60_000, 2, b""),
         "widest.png": png(2**31 - 1, 1, 2, b""),
         "cut.png": png(side, side, 6, zeros(1 << 16)),
-        "text.png": png(8, 8, 2, zeros(8 * 25), chunk(b"zTXt", b"a\0\0" + zeros(BOMB_BYTES))),
-        "international.png": png(8, 8, 2, zeros(8 * 25), chunk(b"iTXt", b"a\0\1\0\0\0" + zeros(BOMB_BYTES))),
-        "profile.png": png(8, 8, 2, zeros(8 * 25), chunk(b"iCCP", b"a\0\0" + zeros(BOMB_BYTES))),
+        "text.png": png(8, 8, 2, zeros(8 * 25), chunk(b"zTXt", b"a\0\0" + zeros(unpacked))),
+        "international.png": png(8, 8, 2, zeros(8 * 25), chunk(b"iTXt", b"a\0\1\0\0\0" + zeros(unpacked))),
+        "profile.png": png(8, 8, 2, zeros(8 * 25), chunk(b"iCCP", b"a\0\0" + zeros(unpacked))),
         "texts.png": png(8, 8, 2, zeros(8 * 25), chunk(b"zTXt", b"a\0\0" + zeros(1 << 19)) * 400),
-        "much.png": png(8, 8, 2, zeros(BOMB_BYTES)),
+        "much.png": png(8, 8, 2, zeros(unpacked)),
         "colour.png": png(side, side, 2, zeros(side * (3 * side + 1))),
         "alpha.png": png(side, side, 6, zeros(side * (4 * side + 1))),
         "deep.png": png(side, side, 0, zeros(side * (2 * side + 1)), depth=16),

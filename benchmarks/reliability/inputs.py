@@ -30,7 +30,8 @@ class Inputs:
     largest_side: int = 9_900
     """Side of the largest pictures that are decoded; small ones spare memory."""
     large: bool = True
-    """Whether to make files that unpack to gigabytes, and a checkpoint of a million entries; these take a minute."""
+    """All of what was made by hand, with files that unpack to gigabytes and a checkpoint of a million entries; else a
+    part of it, which saves some minutes."""
     kinds: Tuple[str, ...] = ()
     """Which kinds; without it all: pictures, bombs, names, no-files, changing, many, settings, reports, checkpoints,
     releases, latents, targets."""
@@ -69,12 +70,16 @@ class Inputs:
         count = self.variants
         kinds = {
             "pictures": lambda: hostile_pictures.damaged_pictures(folder / "pictures", count, randomness),
-            "bombs": lambda: hostile_pictures.picture_bombs(folder / "bombs", self.largest_side),
+            "bombs": lambda: hostile_pictures.picture_bombs(
+                folder / "bombs", self.largest_side, (200 if self.large else 20) << 20
+            ),
             "names": lambda: hostile_pictures.odd_names(folder / "names"),
             "no-files": lambda: hostile_pictures.no_files(folder / "no-files"),
             "changing": lambda: hostile_pictures.changing_files(folder / "changing", max(1, count // 100)),
             "many": lambda: hostile_pictures.many_files(folder / "many", self.many_files),
-            "settings": lambda: hostile_settings.hostile_configs(folder / "settings", count // 4, randomness, mark),
+            "settings": lambda: hostile_settings.hostile_configs(
+                folder / "settings", count // 4, randomness, mark, self.large
+            ),
             "reports": lambda: hostile_settings.hostile_reports(
                 folder / "reports", count, randomness, mark, self.large
             ),

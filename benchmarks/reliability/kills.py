@@ -9,9 +9,10 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, List, Literal, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Literal, Optional, Tuple
 
 from gan3d_ns.errors import UserError
 
@@ -91,32 +92,31 @@ class Kills:
         alone = self.config(folder, "alone", None, self.steps)
         start = time.monotonic()
         log = folder / "alone.log"
-        process = fork(alone, log)
-        wait_for(lambda: any(alone.get_checkpoint_dir().glob("*.ckpt")), process, log)
-        startup = time.monotonic() - start
-        finish(process, log)
+        with training(alone, log) as process:
+            wait_for(lambda: any(alone.get_checkpoint_dir().glob("*.ckpt")), process, log)
+            startup = time.monotonic() - start
+            finish(process, log)
 
         randomness, kills, newest = random.Random(self.seed), [], None
         while True:
             done = -1 if newest is None else step_of(newest)
             config = self.config(folder, f"part{len(kills)}", newest, self.steps - 1 - done)
             log = folder / f"part{len(kills)}.log"
-            process = fork(config, log)
-            if len(kills) == self.times:
-                finish(process, log)
-                break
-            moment: Moment = "at random" if len(kills) % 2 else "while a checkpoint was written"
-            if moment == "at random":
-                time.sleep(randomness.uniform(0.0, 2.0 * startup))
-            else:
-                wanted = done + randomness.randint(0, MOST_STEPS)
-                wait_for(functools.partial(being_written, config.get_base_dir(), done, wanted), process, log)
-            if os.waitpid(process, os.WNOHANG)[0]:
-                raise UserError(
-                    f"the training of {self.steps} steps ended after {len(kills)} kills; give more --steps: {tail(log)}"
-                )
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+            with training(config, log) as process:
+                if len(kills) == self.times:
+                    finish(process, log)
+                    break
+                moment: Moment = "at random" if len(kills) % 2 else "while a checkpoint was written"
+                if moment == "at random":
+                    time.sleep(randomness.uniform(0.0, 2.0 * startup))
+                else:
+                    wanted = done + randomness.randint(0, MOST_STEPS)
+                    wait_for(functools.partial(being_written, config.get_base_dir(), done, wanted), process, log)
+                if os.waitpid(process, os.WNOHANG)[0]:
+                    raise UserError(
+                        f"the training of {self.steps} steps ended after {len(kills)} kills; give more --steps: "
+                        f"{tail(log)}"
+                    )
             found = sorted(config.get_checkpoint_dir().glob("step-*.ckpt"))
             newest = found[-1] if found else newest
             kills.append(
@@ -163,6 +163,19 @@ class Kills:
         for index in range(NUM_PICTURES):
             pixels = randomness.integers(0, 256, (RESOLUTION, RESOLUTION, 3), dtype=np.uint8)
             imageio.imwrite(folder / f"{index}.png", pixels)
+
+
+@contextmanager
+def training(config: Any, log: Path) -> Iterator[int]:
+    """A process that trains; it is killed at the end, whatever it does then."""
+    process = fork(config, log)
+    try:
+        yield process
+    finally:
+        with suppress(ChildProcessError):  # it has been waited for already
+            if not os.waitpid(process, os.WNOHANG)[0]:
+                os.kill(process, signal.SIGKILL)
+                os.waitpid(process, 0)
 
 
 def fork(config: Any, log: Path) -> int:

@@ -73,8 +73,9 @@ class Sample:
 class Bounds:
     """What a soak may show at most."""
 
-    mb_per_1000_steps: float = 4.0
-    """Slope of the memory over the second half. Less than the noise of a short run is not measurable."""
+    mb_per_1000_steps: float = 25.0
+    """Slope of the memory over the second half. The allocator takes and returns 10 MB at a time: a few thousand steps
+    cannot show less."""
     more_threads: int = 3
     """Threads at the end over those after the warm-up; clients that are there at the moment count."""
     more_files: int = 4

@@ -7,7 +7,7 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +66,10 @@ def save_atomically(state: dict[str, Any], path: Path, scratch: Path) -> None:
 
 
 def _keep_entries(folder: Path) -> None:
-    """Lets the folder's entries survive a loss of power, on systems that open folders: the new one before older go."""
-    if os.name == "posix":
+    """Lets the folder's entries survive a loss of power, where the system can: the new one before older ones go."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):  # network folders do not know this
         entries = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(entries)

@@ -79,8 +79,9 @@ def out_of_memory(error: BaseException, step: int, curriculum: Sequence[Curricul
     """
     settings = stage_at(curriculum, step)
     stage = curriculum.index(settings)
-    if settings.batch_split < settings.batch_size:
-        parts = min(2 * settings.batch_split, settings.batch_size)
+    divisors = [n for n in range(settings.batch_split + 1, settings.batch_size + 1) if settings.batch_size % n == 0]
+    if divisors:
+        parts = next((n for n in divisors if n >= 2 * settings.batch_split), divisors[-1])
         cure = f"--curriculum.{stage}.batch-split {parts} computes the batch in smaller parts"
     else:
         cure = f"--patches.size 32 or a smaller --curriculum.{stage}.resolution makes the pictures smaller"

@@ -2,8 +2,9 @@
 
 import copy
 import signal
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Literal, Tuple
 
@@ -74,7 +75,8 @@ class GanTrainer(Trainer):
             only_compute(config)
         if config.mixed_precision and config.half_precision == "bfloat16":
             self.mixed_precision = True  # nerfstudio switches it off on CPUs, which know this type well enough
-        self.reseeds_left = config.hollow_reseeds
+        self.reseeds = 0
+        """How often the training has started over."""
         self.started_at = 0
         """Step at which the present weights were new: 0, or that of the last reseeding."""
         self.last_completed = -1
@@ -83,7 +85,7 @@ class GanTrainer(Trainer):
         self.cost = TrainingCost()
         """What the steps so far have taken, those before a resume included."""
         self.best = KeepBest(config.keep_best, config)
-        self.stopping = StopRequest(self.may_leave)
+        self.stopping = StopRequest(self.may_leave, self.go_on)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         loading = self.config.load_dir or self.config.load_checkpoint
@@ -109,14 +111,17 @@ class GanTrainer(Trainer):
                 super().train()
             except KeyboardInterrupt:
                 self.stop_early()
-            self.processes.wait()
+            with suppress(KeyboardInterrupt):
+                self.processes.wait()
 
     def may_leave(self) -> bool:
-        """Whether this process may end on a signal; several agree on it at the end of a step, paused or not."""
-        if self.world_size == 1 or self.training_state == "completed":
-            return True
-        self.training_state = "training"
-        return False
+        """Whether this process may end on a signal; several agree on it at the end of a step."""
+        return self.world_size == 1 or self.training_state == "completed"
+
+    def go_on(self) -> None:
+        """Ends a pause."""
+        if self.training_state == "paused":
+            self.training_state = "training"
 
     def stop_early(self) -> None:
         """After Ctrl-C or SIGTERM: saves what was learnt and says how to go on.
@@ -125,18 +130,35 @@ class GanTrainer(Trainer):
         that phase.
         """
         self.stopping.ending()
-        if self.save_last_completed():
-            CONSOLE.print(f"Stopped after step {self.step}.")
+        running = self.training_state != "completed"
+        saved = self.save_last_completed()
+        if self.last_completed < self._start_step:
+            CONSOLE.print("Stopped before the first step; nothing was trained.")
+        elif running or saved:
+            CONSOLE.print(f"Stopped after step {self.last_completed}.")
             self.print_next_steps()
         self.shutdown()
 
     def save_last_completed(self) -> bool:
-        """Saves the newest whole step of a training that ends early; returns whether there was one."""
-        if self.last_completed < self._start_step or self.last_saved == self.last_completed:
+        """Saves the newest whole step of a training that ends early, where it is not saved yet; returns whether."""
+        if self.last_completed < self._start_step:
             return False
         self.step = self.last_completed
+        if self.last_saved == self.step:
+            return False
         self.save_checkpoint(self.step)
         return True
+
+    def save_without_memory(self, error: BaseException) -> None:
+        """Saves after an error for which there was too little memory, once what the step holds is freed."""
+        traceback.clear_frames(error.__traceback__)
+        self.optimizers.zero_grad_all()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            self.save_last_completed()
+        except (RuntimeError, MemoryError, UserError) as second:
+            CONSOLE.print(f"The last step could not be saved either ({second}).", style="bold red", markup=False)
 
     @contextmanager
     def closing_the_viewer_on_errors(self) -> Iterator[None]:
@@ -175,7 +197,7 @@ class GanTrainer(Trainer):
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.save_last_completed()
+            self.save_without_memory(error)
             raise out_of_memory(error, step, self.config.curriculum, self.checkpoint_dir) from error
         return torch.stack(list(terms.values())).sum(), terms, measures
 
@@ -248,8 +270,14 @@ class GanTrainer(Trainer):
         """Says whether surfaces bulge towards the camera; starts over with other weights if asked to."""
         hollow = self.processes.first and self.surfaces_are_hollow(step)
         if self.processes.first_says(hollow) and self.reseeds_left > 0:
-            self.reseeds_left -= 1
-            self.reseed(step)
+            with self.stopping.changing():
+                self.reseeds += 1
+                self.reseed(step)
+
+    @property
+    def reseeds_left(self) -> int:
+        """How often the training may still start over."""
+        return max(0, self.config.hollow_reseeds - self.reseeds)
 
     def surfaces_are_hollow(self, step: int) -> bool:
         """Looks at some objects' surfaces and says what it has seen."""
@@ -312,7 +340,7 @@ class GanTrainer(Trainer):
             if state.get("scalers"):  # empty where the run was trained without mixed precision
                 self.grad_scaler.load_state_dict(state["scalers"])
             self.started_at = int(state.get("started_at", 0))
-            self.reseeds_left = min(config.hollow_reseeds, state.get("reseeds_left", config.hollow_reseeds))
+            self.reseeds = state.get("reseeds", 0)
             self.cost = TrainingCost(**state.get("cost", {}))
             self.best.resume(state.get("scores", []), path)
         self._start_step = state["step"] + 1
@@ -333,7 +361,7 @@ class GanTrainer(Trainer):
         return {
             **state,
             "started_at": self.started_at,
-            "reseeds_left": self.reseeds_left,
+            "reseeds": self.reseeds,
             "cost": vars(self.cost).copy(),
             "scores": self.best.state(),
         }
@@ -363,6 +391,8 @@ class GanTrainer(Trainer):
 
     def _train_complete_viewer(self) -> None:
         self.print_next_steps()
+        if self.stopping.by is not None:  # noted since the last step
+            raise KeyboardInterrupt
         super()._train_complete_viewer()
 
     def _after_train(self) -> None:

@@ -53,7 +53,7 @@ def complete(settings: Any) -> tuple[list[str], list[str]]:
             if known[name].default is not dataclasses.MISSING:
                 entries[name] = known[name].default
             elif known[name].default_factory is not dataclasses.MISSING:
-                entries[name] = known[name].default_factory()
+                entries[name] = known[name].default_factory()  # pyright: ignore[reportCallIssue]
             else:
                 missing.append(f"{prefix}{name}")
     return sorted(missing), sorted(unknown)

@@ -29,10 +29,13 @@ class StopRequest:
     Args:
         may_leave: whether a process may stop by itself. Processes that wait for each other in every step must not:
             they agree at the end of one.
+        noted: called when a signal waits.
     """
 
-    def __init__(self, may_leave: Callable[[], bool] = lambda: True) -> None:
-        self.may_leave = may_leave
+    def __init__(self, may_leave: Callable[[], bool] = lambda: True, noted: Callable[[], None] = lambda: None) -> None:
+        self.may_leave, self.noted = may_leave, noted
+        self.interrupts = 0
+        """How often Ctrl-C was pressed, or the process that started this one has died."""
         self.by: signal.Signals | None = None
         """The first signal that asked for the end."""
         self.state: Literal["between", "computing", "changing", "ending"] = "between"
@@ -43,7 +46,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) != signal.SIG_IGN:  # as of jobs in the background
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,7 +85,6 @@ class StopRequest:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._overdue = False
 
     def _wait(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._run_out)
@@ -89,8 +92,9 @@ class StopRequest:
         self._timer.start()
 
     def _run_out(self) -> None:
-        self._overdue = True
-        _thread.interrupt_main()  # `_handle` in the main thread, on every platform
+        if self.by is not None:
+            self._overdue = True
+            _thread.interrupt_main(self.by)  # `_handle` in the main thread, on every platform
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         overdue, self._overdue = self._overdue, False
@@ -100,18 +104,22 @@ class StopRequest:
             elif self.state == "computing":
                 raise KeyboardInterrupt
             return
+        self.interrupts += number == signal.SIGINT
+        if self.interrupts > 1:
+            _leave_at_once(128 + number)
         if self.by is not None:
-            if number == signal.SIGINT:
-                _leave_at_once(128 + number)
             return
         self.by = signal.Signals(number)
         if self.state == "ending":
             return
-        if self.state == "between" and self.may_leave():
+        leaving = self.may_leave()
+        if leaving and self.state == "between":
             raise KeyboardInterrupt
-        if self.may_leave():
+        if leaving:
             self._wait(PATIENCE_SECONDS)
-        _say(f"\n{self.by.name}: stopping after this step. Ctrl-C ends it at once, without saving.\n")
+        self.noted()
+        again = " Ctrl-C again ends it at once, without saving." if number == signal.SIGINT else ""
+        _say(f"\n{self.by.name}: stopping after this step.{again}\n")
 
 
 def _say(text: str) -> None:

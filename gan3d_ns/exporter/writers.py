@@ -69,6 +69,8 @@ def require_target(path: Path) -> None:
         UserError: its folder cannot be made or written to, or there is a folder or a device in its place.
     """
     require_folder(path.parent)
+    if "\0" in path.name:
+        raise UserError(f"cannot write {shown_path(path)}: that is no name for a file; choose another path.")
     if os.path.exists(path) and not path.is_file():
         raise UserError(f"cannot write {shown_path(path)}: there is no regular file there; choose another path.")
     if len(os.fsencode(path.name)) > LONGEST_NAME:

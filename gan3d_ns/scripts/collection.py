@@ -52,7 +52,6 @@ class MakeCollection:
         from gan3d_ns.data.picture_folder import check_sizes
         from gan3d_ns.data.true_collection import TRUTH_FILE
         from gan3d_ns.errors import UserError, shown_path
-        from gan3d_ns.exporter.writers import require_folder
 
         check_sizes(self.num_images, self.resolution)
         if "\0" in str(self.output):
@@ -63,7 +62,6 @@ class MakeCollection:
         self.prepare()
         build: Callable[[Path], None] = self.fill
         try:
-            require_folder(self.output.parent)
             publish_folder(self.output, build, lambda folder: (folder / TRUTH_FILE).is_file())
         except OSError as error:
             raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan3d_ns.errors import UserError
+from gan3d_ns.errors import UserError, is_out_of_memory
 
 if TYPE_CHECKING:
     from gan3d_ns.engine.trainer_config import GanTrainerConfig
@@ -34,6 +34,8 @@ def load_run(config_path: Path, step: int | None = None) -> tuple[GanTrainerConf
     try:
         pipeline: GanPipeline = config.pipeline.setup(device=device, test_mode="inference")
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError, AssertionError) as error:
+        if is_out_of_memory(error) or "CUDA" in str(error):
+            raise
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
             f"the settings in {config_path} make no model ({type(error).__name__}: {reason}); take the config.yml that "

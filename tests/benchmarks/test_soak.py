@@ -32,9 +32,9 @@ def test_a_flat_training_is_within_the_bounds():
 
 
 def test_growth_is_found_and_its_amount():
-    figures = summary(growing("memory_mb", 0.02))
-    assert figures["mb_per_1000_steps"] == pytest.approx(20.0)
-    assert complaints(figures, Bounds()) == ["memory grows by 20.0 MB per 1,000 steps"]
+    figures = summary(growing("memory_mb", 0.05))
+    assert figures["mb_per_1000_steps"] == pytest.approx(50.0)
+    assert complaints(figures, Bounds()) == ["memory grows by 50.0 MB per 1,000 steps"]
 
 
 @pytest.mark.parametrize("name", ["threads", "files"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from tiny_runs import METHOD, RESOLUTION, tiny_config
 
 from gan3d_ns.engine.checkpoint_files import checkpoint_in, read_checkpoint
 from gan3d_ns.engine.failures import Diverged, check_losses, out_of_memory
-from gan3d_ns.engine.schedules import CurriculumStage
+from gan3d_ns.engine.schedules import CurriculumStage, validate_stages
 from gan3d_ns.errors import UserError, is_out_of_memory, user_sentence
 
 
@@ -81,21 +82,38 @@ def test_memory_that_a_cpu_has_not_got_is_known() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(2**55, dtype=torch.uint8)
     assert is_out_of_memory(refused.value)
-    assert "the memory is too small for this" in str(user_sentence(refused.value))
-    assert user_sentence(RuntimeError("shapes do not match")) is None
+    assert user_sentence(refused.value) is None, "another package's error, for all that is known"
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
+def greedy() -> torch.Tensor:
+    return torch.empty(2**55, dtype=torch.uint8)
+
+
 @pytest.mark.parametrize(
-    ("split", "cure"), [(1, "--curriculum.1.batch-split 2"), (3, "--curriculum.1.batch-split 4"), (4, "--patches.size")]
+    ("module", "cure"), [("scripts.sample", "a smaller --resolution"), ("data.x", "smaller pictures")]
 )
-def test_the_flag_that_saves_memory(split: int, cure: str, tmp_path: Path) -> None:
-    stages = (CurriculumStage(0, 16, 8), CurriculumStage(10, 32, 4, batch_split=split))
+def test_this_package_says_what_saves_memory(module: str, cure: str) -> None:
+    of_package = types.FunctionType(greedy.__code__, {"__name__": f"gan3d_ns.{module}", "torch": torch})
+    with pytest.raises(RuntimeError) as refused:
+        of_package()
+    assert cure in str(user_sentence(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("batch", "split", "cure"),
+    [(4, 1, "batch-split 2"), (24, 8, "batch-split 24"), (6, 2, "batch-split 6"), (3, 1, "batch-split 3"), (4, 4, "")],
+)
+def test_the_flag_that_saves_memory(batch: int, split: int, cure: str, tmp_path: Path) -> None:
+    stages = (CurriculumStage(0, 16, 8), CurriculumStage(10, 32, batch, batch_split=split))
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
     sentence = str(out_of_memory(error, 12, stages, tmp_path))
-    assert cure in sentence and "4 pictures of 32 x 32" in sentence and "2.00 GiB" in sentence
+    assert f"{batch} pictures of 32 x 32" in sentence and "2.00 GiB" in sentence
+    assert (f"--curriculum.1.{cure} computes" if cure else "--patches.size 32") in sentence
+    if cure:
+        validate_stages((stages[0], CurriculumStage(10, 32, batch, batch_split=int(cure.split()[1]))))
 
 
 def test_too_little_memory_keeps_the_steps_so_far_and_resumes_in_parts(

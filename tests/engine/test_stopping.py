@@ -86,6 +86,27 @@ def test_saving_is_not_cut_short_by_the_patience(monkeypatch: pytest.MonkeyPatch
         wait_for_signals()
 
 
+def test_the_end_of_the_parent_is_no_second_ctrl_c() -> None:
+    """Where SIGTERM goes to all processes of a job, theirs sends SIGINT to those that it has started."""
+    with StopRequest() as stop, stop.whole_step():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        wait_for_signals()
+        assert stop.by == signal.SIGTERM
+
+
+def test_jobs_in_the_background_do_not_hear_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGINT)
+            wait_for_signals()
+        assert stop.by is None
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with StopRequest():

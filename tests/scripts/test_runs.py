@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gan3d_ns.errors import UserError
-from gan3d_ns.scripts.runs import load_run
+from gan3d_ns.scripts.runs import load_run, read_run_config
 
 
 def checkpoint_of(config: Path) -> Path:
@@ -68,6 +68,14 @@ def test_a_config_that_could_run_code_is_not_read(copied_run: Path, tmp_path: Pa
     with pytest.raises(UserError, match="no run of gan3d_ns contains"):
         load_run(copied_run)
     assert not mark.exists()
+
+
+def test_a_run_from_before_its_settings_moved_opens(copied_run: Path) -> None:
+    text = copied_run.read_text(encoding="utf-8")
+    now, before = "gan3d_ns.pipelines.loss_config.GanLossConfig", "gan3d_ns.pipelines.gan_pipeline.GanLossConfig"
+    assert now in text
+    copied_run.write_text(text.replace(now, before), encoding="utf-8")
+    assert type(read_run_config(copied_run).pipeline.loss).__name__ == "GanLossConfig"
 
 
 def test_a_missing_checkpoint(copied_run: Path) -> None:
