@@ -102,7 +102,7 @@ def opens_a_file(name: str, call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
         return True
     modes = [word.value for word in call.args[:1] if isinstance(word, ast.Constant)]
-    return bool(modes) and isinstance(modes[0], str)
+    return bool(modes) and re.fullmatch(r"[rwxabt+]{1,3}", str(modes[0])) is not None
 
 
 def test_text_names_its_encoding() -> None:

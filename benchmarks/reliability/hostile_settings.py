@@ -185,7 +185,9 @@ def hostile_reports(
     folder.mkdir()
     write_report(folder, HealthReport(5, 10, 1.5, {"hit_rate": 0.5}, 3, ("alarm",), "swd 3"), 5, 2)
     record = Record("fid", 3.0, {"resolution": 16}, "lower", "", 1.0, "subsets", 0.5, "halves", "pictures")
-    (folder / "metrics.json").write_text(as_json([Measured(Subject("m", "d", "r", 3), [record], {"a": {"b": 1}})]))
+    (folder / "metrics.json").write_text(
+        as_json([Measured(Subject("m", "d", "r", 3), [record], {"a": {"b": 1}})]), "utf-8"
+    )
     write_truth(folder)
     readers: List[tuple[str, Callable[[], Any]]] = [
         ("health.json", lambda: panel_of(read_report(folder))),
