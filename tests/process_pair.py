@@ -103,7 +103,7 @@ def all_scenarios(rank: int, count: int, folder: Path) -> None:
     from gan3d_ns.errors import UserError
 
     sys.addaudithook(note_writing)
-    configs = pickle.loads((folder / "configs.pkl").read_bytes())  # noqa: S301 (written by the test itself)
+    configs = pickle.loads((folder / "configs.pkl").read_bytes())
     for name, config in configs["gradients"].items():
         save(name, rank, folder, **first_steps(config, rank, count))
         if rank == 0:
