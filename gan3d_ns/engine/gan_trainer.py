@@ -185,12 +185,12 @@ class GanTrainer(Trainer):
             UserError: the training has diverged, or the memory is too small.
         """
         try:
-            with self.cost.counting(), self.stopping.whole_step():
-                terms, measures = self.adversarial_step(step).run()
-                self.last_completed = step
-            if self.processes.any(self.stopping.by is not None):
-                raise KeyboardInterrupt
             with self.cost.counting():
+                with self.stopping.whole_step():
+                    terms, measures = self.adversarial_step(step).run()
+                    self.last_completed = step
+                if self.processes.any(self.stopping.by is not None):
+                    raise KeyboardInterrupt
                 self.after_step(step, {**terms, **measures})
         except Diverged as error:
             raise diverged(error.symptom, self.checkpoint_dir, error.advice) from None

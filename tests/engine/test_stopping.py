@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ from gan3d_ns.engine import stopping
 from gan3d_ns.engine.stopping import StopRequest
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def hearing_ctrl_c() -> Iterator[None]:
+    """Tests may run in the background, where Ctrl-C is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_for_signals() -> None:
@@ -118,6 +126,7 @@ def test_twice_ctrl_c_ends_at_once() -> None:
     """In a process of its own, which says how far it came."""
     code = (
         "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from gan3d_ns.engine.stopping import StopRequest\n"
         "with StopRequest() as stop, stop.whole_step():\n"
         "    signal.raise_signal(signal.SIGINT)\n"

@@ -39,7 +39,7 @@ scenes = st.builds(
 )
 kinds = (Scene, ObjectEdit, SeedWay)
 names = st.sampled_from([*sorted({entry.name for kind in kinds for entry in fields(kind)}), "unknown"])
-entries = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+entries = st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=5)
 documents = st.recursive(
     entries, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4), max_leaves=12
 )
