@@ -192,7 +192,7 @@ class Client:
 @contextmanager
 def connected(port: int) -> Iterator[Client]:
     """A client that has sent its first camera."""
-    with connect(f"ws://127.0.0.1:{port}", max_size=None, compression=None) as websocket:
+    with connect(f"ws://127.0.0.1:{port}", max_size=None, compression=None, close_timeout=1) as websocket:
         client = Client(websocket)
         client.send_camera()
         yield client
