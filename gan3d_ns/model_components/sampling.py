@@ -36,7 +36,8 @@ def sample_pdf(
     span = cdf_upper - cdf_lower
     span = torch.where(span < PDF_EPSILON, torch.ones_like(span), span)
     edge_lower, edge_upper = edges.gather(-1, lower), edges.gather(-1, upper)
-    return edge_lower + (uniforms - cdf_lower) / span * (edge_upper - edge_lower)
+    # The sum of the weights rounds to a little less than 1, which some draws lie beyond.
+    return edge_lower + ((uniforms - cdf_lower) / span).clamp(max=1.0) * (edge_upper - edge_lower)
 
 
 def sample_positions(rays: RayBundle, distances: Float[Tensor, "*batch sample"]) -> Float[Tensor, "*batch sample 3"]:
